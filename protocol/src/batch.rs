@@ -1,0 +1,292 @@
+//! Batches: updates encoded once, each a whole WebSocket frame, all in one piece of shared memory with an index.
+//! A session sends any run of whole frames as a slice; who sends what is left to the edge.
+//!
+//! One publication costs its encoding (one copy into the batch); a batch costs three allocations and a slice none.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::Codec;
+use crate::frame;
+use crate::push::UpdateRef;
+
+/// The index entry of one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Where the frame starts, in bytes from the start of the batch.
+    pub start: u32,
+    /// The offset of the publication; 0 if it has none.
+    pub offset: u64,
+    /// The [`subject_hash`] of its concrete channel.
+    pub subject: u64,
+}
+
+/// Encoded updates of one channel in one codec. A clone is a reference count.
+#[derive(Debug, Clone, Default)]
+pub struct Batch(Arc<Frames>);
+
+#[derive(Debug, Default)]
+struct Frames {
+    bytes: Bytes,
+    entries: Vec<Entry>,
+}
+
+impl Batch {
+    /// How many frames there are.
+    pub fn len(&self) -> usize {
+        self.0.entries.len()
+    }
+
+    /// True if there is no frame.
+    pub fn is_empty(&self) -> bool {
+        self.0.entries.is_empty()
+    }
+
+    /// All frames, ready for the socket.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0.bytes
+    }
+
+    /// The index, one entry a frame, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.0.entries
+    }
+
+    /// The bytes of the frames in this range, without a copy. The slice keeps the whole batch in memory.
+    ///
+    /// # Panics
+    ///
+    /// If the range reaches beyond [`Self::len`], as slices do.
+    pub fn slice(&self, frames: Range<usize>) -> Bytes {
+        let (start, end) = (self.start(frames.start), self.start(frames.end));
+        self.0.bytes.slice(start..end)
+    }
+
+    /// The batches one behind the other. A single one is shared, not copied.
+    ///
+    /// # Panics
+    ///
+    /// If the whole would reach 4 GiB.
+    pub fn concat(batches: &[Self]) -> Self {
+        if let [only] = batches {
+            return only.clone();
+        }
+        let mut bytes = Vec::with_capacity(batches.iter().map(|batch| batch.bytes().len()).sum());
+        let mut entries = Vec::with_capacity(batches.iter().map(Self::len).sum());
+        for batch in batches {
+            let base = position(bytes.len());
+            entries.extend(batch.entries().iter().map(|entry| Entry {
+                start: base + entry.start,
+                ..*entry
+            }));
+            bytes.extend_from_slice(batch.bytes());
+            position(bytes.len());
+        }
+        Self(Arc::new(Frames {
+            bytes: bytes.into(),
+            entries,
+        }))
+    }
+
+    /// Where the frame starts; for the one behind the last, where the batch ends.
+    fn start(&self, frame: usize) -> usize {
+        if frame == self.len() {
+            self.0.bytes.len()
+        } else {
+            self.0.entries[frame].start as usize
+        }
+    }
+}
+
+/// Encodes updates into a [`Batch`]. It grows without a bound of its own: its owner finishes it when enough is in it.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    codec: Codec,
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl BatchBuilder {
+    /// An empty batch in this codec.
+    pub fn new(codec: Codec) -> Self {
+        Self {
+            codec,
+            bytes: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// Appends one update, encoded and framed.
+    ///
+    /// # Panics
+    ///
+    /// If the batch would reach 4 GiB, far above what any owner lets it grow to.
+    pub fn push(&mut self, update: &UpdateRef<'_>) {
+        let start = self.bytes.len();
+        let guess = size_guess(update);
+        let reserved = frame::header_len(guess);
+        self.bytes.reserve(reserved + guess);
+        self.bytes.resize(start + reserved, 0);
+        self.codec.encode_update(update, &mut self.bytes);
+        self.write_header(start, reserved);
+        position(self.bytes.len());
+        self.entries.push(Entry {
+            start: position(start),
+            offset: update.offset.map_or(0, u64::from),
+            subject: subject_hash(update.concrete()),
+        });
+    }
+
+    /// True if there is no frame.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many frames there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many bytes they take.
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The batch; the builder is empty again. Memory that was reserved for more and not used stays with the batch, at
+    /// most as much again as it holds.
+    pub fn finish(&mut self) -> Batch {
+        let bytes = std::mem::take(&mut self.bytes).into();
+        Batch(Arc::new(Frames {
+            bytes,
+            entries: std::mem::take(&mut self.entries),
+        }))
+    }
+
+    /// Writes the frame's header into the bytes reserved for it, or makes room if the guess was wrong.
+    fn write_header(&mut self, start: usize, reserved: usize) {
+        let body = start + reserved;
+        let body_len = self.bytes.len() - body;
+        let (header, len) = frame::header(self.codec.opcode(), body_len);
+        if len > reserved {
+            self.bytes.resize(body + body_len + len - reserved, 0);
+        }
+        if len != reserved {
+            self.bytes.copy_within(body..body + body_len, start + len);
+            self.bytes.truncate(start + len + body_len);
+        }
+        self.bytes[start..start + len].copy_from_slice(&header[..len]);
+    }
+}
+
+/// About how long the encoded update will be, in bytes: good enough to reserve the right header nearly always.
+fn size_guess(update: &UpdateRef<'_>) -> usize {
+    let field = |name: usize, value: Option<&str>| value.map_or(0, |value| name + value.len());
+    let offset = update.offset.map_or(0, |_| 18);
+    // `{"type":"update","channel":"","payload":}` is 41 bytes.
+    42 + update.channel.as_str().len()
+        + update.payload.byte_len()
+        + field(13, update.subject)
+        + field(10, update.time)
+        + field(11, update.trace)
+        + offset
+}
+
+fn position(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a batch is finished long before it reaches 4 GiB")
+}
+
+/// Tells subjects apart in a batch's index: FNV-1a, 64 bits, the same in every process. It is no defence against
+/// somebody who chooses subjects so that they collide.
+pub fn subject_hash(subject: &str) -> u64 {
+    subject.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::Channel;
+    use crate::payload::PayloadRef;
+    use crate::position::Offset;
+
+    fn build(codec: Codec, payloads: &[&str]) -> (Batch, Vec<Bytes>) {
+        let channel = Channel::new("a.*").unwrap();
+        let mut builder = BatchBuilder::new(codec);
+        let mut frames = Vec::new();
+        for (index, payload) in payloads.iter().enumerate() {
+            let subject = format!("a.{index}");
+            let update = UpdateRef {
+                subject: Some(&subject),
+                offset: Some(Offset::new(index as u64 + 1).unwrap()),
+                ..UpdateRef::new(&channel, PayloadRef::classify(payload.as_bytes()))
+            };
+            builder.push(&update);
+            let mut message = Vec::new();
+            codec.encode_update(&update, &mut message);
+            frames.push(frame::frame(codec.opcode(), &message));
+        }
+        assert_eq!(
+            (builder.len(), builder.byte_len()),
+            (frames.len(), frames.iter().map(Bytes::len).sum())
+        );
+        let batch = builder.finish();
+        assert!(builder.is_empty() && builder.byte_len() == 0);
+        (batch, frames)
+    }
+
+    #[test]
+    fn every_frame_of_a_batch_is_whole_whatever_its_size() {
+        for codec in Codec::ALL {
+            // Around both changes of the header's length, with text that grows when it is escaped.
+            for size in (40..140).chain(65_440..65_480) {
+                for byte in ["a", "\n"] {
+                    let payload = if byte == "\n" {
+                        byte.repeat(size / 2)
+                    } else {
+                        byte.repeat(size)
+                    };
+                    let (batch, frames) = build(codec, &[&payload]);
+                    assert_eq!(batch.bytes(), &frames[0]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_slice_is_a_run_of_whole_frames() {
+        let (batch, frames) = build(Codec::Json, &["1", "\"two\"", "", "[4]"]);
+        assert_eq!(batch.len(), 4);
+        for start in 0..=4 {
+            for end in start..=4 {
+                assert_eq!(batch.slice(start..end), frames[start..end].concat());
+            }
+        }
+        let offsets: Vec<_> = batch.entries().iter().map(|entry| entry.offset).collect();
+        assert_eq!(offsets, [1, 2, 3, 4]);
+        assert_eq!(batch.entries()[2].subject, subject_hash("a.2"));
+    }
+
+    #[test]
+    fn batches_join_with_their_index() {
+        let (one, first) = build(Codec::MessagePack, &["1", "2"]);
+        let (two, second) = build(Codec::MessagePack, &["3"]);
+        let all = Batch::concat(&[one.clone(), Batch::default(), two]);
+        assert_eq!(all.bytes(), &[first, second.clone()].concat().concat());
+        assert_eq!(all.slice(2..3), second[0]);
+        assert_eq!(
+            Batch::concat(std::slice::from_ref(&one)).bytes().as_ptr(),
+            one.bytes().as_ptr()
+        );
+        assert!(Batch::concat(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_hash_of_a_subject_is_that_of_fnv_1a() {
+        assert_eq!(subject_hash(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(subject_hash("a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(subject_hash("foobar"), 0x8594_4171_f739_67e8);
+    }
+}
