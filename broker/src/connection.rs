@@ -1,0 +1,252 @@
+//! One connection to NATS: connects, reconnects for ever with capped, jittered back-off, and says how
+//! it is. What is sent over it belongs to `feed` and `publish`.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, ServerError};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Credentials, NatsConfig};
+use crate::error::BrokerError;
+
+/// How a connection is at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Not connected yet, or connecting again.
+    Away,
+    /// Connected and accepted.
+    Connected,
+}
+
+/// What happened to a connection, beyond its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Incident {
+    /// Connected and accepted.
+    Connected,
+    /// The link broke.
+    Disconnected,
+    /// A local queue was full, and the client library dropped messages.
+    SlowConsumer,
+    /// NATS cannot be reached, or does not accept us: what it said.
+    Failed(String),
+    /// NATS refused a subscription to this subject.
+    SubscriptionRefused(String),
+}
+
+/// Incidents that are kept until the owner reads them; more are dropped, as the state is in the watch.
+const INCIDENTS: usize = 1024;
+
+/// One connection to NATS.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    client: Client,
+    state: watch::Receiver<ConnectionState>,
+}
+
+impl Connection {
+    /// Sets up a connection and returns at once; it connects in the background, on the runtime that
+    /// calls this, and goes on trying for ever.
+    ///
+    /// # Errors
+    /// [`BrokerError::Credentials`] and [`BrokerError::Setup`] for a configuration that can never work.
+    pub async fn open(config: &NatsConfig, role: &str) -> Result<Self, BrokerError> {
+        Ok(Self::open_observed(config, role).await?.0)
+    }
+
+    /// As [`Connection::open`], with the incidents for whoever must act on them.
+    pub(crate) async fn open_observed(
+        config: &NatsConfig,
+        role: &str,
+    ) -> Result<(Self, mpsc::Receiver<Incident>), BrokerError> {
+        let (state_sender, state) = watch::channel(ConnectionState::Away);
+        let (incident_sender, incidents) = mpsc::channel(INCIDENTS);
+        let longest = config.reconnect_max_delay;
+        let mut options = ConnectOptions::new()
+            .name(format!("{} {role}", config.name))
+            .connection_timeout(config.connect_timeout)
+            .ping_interval(config.ping_interval)
+            .custom_inbox_prefix(&config.inbox_prefix)
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .reconnect_delay_callback(move |attempts| delay(attempts, longest, fastrand::f64()))
+            .require_tls(config.tls.required);
+        if config.tls.first {
+            options = options.tls_first();
+        }
+        if let Some(ca_file) = &config.tls.ca_file {
+            options = options.add_root_certificates(ca_file.clone());
+        }
+        if let Some((certificate, key)) = &config.tls.client_certificate {
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+        options = match &config.credentials {
+            Credentials::Anonymous => options,
+            Credentials::UserPassword { user, password } => {
+                options.user_and_password(user.clone(), password.clone())
+            }
+            Credentials::Token(token) => options.token(token.clone()),
+            Credentials::NkeySeed(seed) => options.nkey(seed.clone()),
+            Credentials::File(path) => {
+                options
+                    .credentials_file(path)
+                    .await
+                    .map_err(|source| BrokerError::Credentials {
+                        path: path.clone(),
+                        source,
+                    })?
+            }
+        };
+        let observer = Observer {
+            role: role.to_owned(),
+            state: state_sender,
+            incidents: incident_sender,
+        };
+        let observer = std::sync::Arc::new(observer);
+        options = options.event_callback(move |event| {
+            let observer = observer.clone();
+            async move { observer.observe(event) }
+        });
+        let client = options
+            .connect(&config.servers)
+            .await
+            .map_err(|error| BrokerError::Setup(Box::new(error)))?;
+        Ok((Self { client, state }, incidents))
+    }
+
+    /// How the connection is, and a way to wait until that changes.
+    pub fn state(&self) -> watch::Receiver<ConnectionState> {
+        self.state.clone()
+    }
+
+    /// Whether NATS can be reached now.
+    pub fn is_connected(&self) -> bool {
+        *self.state.borrow() == ConnectionState::Connected
+    }
+
+    /// Waits for a connection.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unreachable`] if there is none within `timeout`.
+    pub async fn wait_until_connected(&self, timeout: Duration) -> Result<(), BrokerError> {
+        let mut state = self.state();
+        let connected = state.wait_for(|state| *state == ConnectionState::Connected);
+        match tokio::time::timeout(timeout, connected).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(BrokerError::Stopped),
+            Err(_) => Err(BrokerError::Unreachable { timeout, cause: None }),
+        }
+    }
+
+    /// The version of the server at the other end; empty before the first connection.
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
+    /// The largest publication that the server takes, in bytes.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Turns the client library's events into our state, incidents and log lines.
+struct Observer {
+    role: String,
+    state: watch::Sender<ConnectionState>,
+    incidents: mpsc::Sender<Incident>,
+}
+
+impl Observer {
+    fn observe(&self, event: Event) {
+        let role = self.role.as_str();
+        let incident = match event {
+            Event::Connected => {
+                self.state.send_replace(ConnectionState::Connected);
+                tracing::info!(role, "connected to NATS");
+                Incident::Connected
+            }
+            Event::Disconnected => {
+                self.state.send_replace(ConnectionState::Away);
+                tracing::warn!(role, "lost the connection to NATS, reconnecting");
+                Incident::Disconnected
+            }
+            Event::SlowConsumer(_) => Incident::SlowConsumer,
+            Event::ServerError(ServerError::Other(text)) => match refused_subject(&text) {
+                Some(subject) => {
+                    tracing::warn!(
+                        role,
+                        subject,
+                        "NATS refused a subscription: check the user's permissions"
+                    );
+                    Incident::SubscriptionRefused(subject.to_owned())
+                }
+                None => return tracing::warn!(role, error = text, "NATS reports an error"),
+            },
+            Event::ServerError(error) => {
+                tracing::warn!(role, %error, "NATS reports an error");
+                Incident::Failed(error.to_string())
+            }
+            Event::ClientError(error) => {
+                tracing::warn!(role, %error, "NATS cannot be reached, still trying");
+                Incident::Failed(error.to_string())
+            }
+            Event::LameDuckMode => {
+                return tracing::info!(role, "the NATS server is going away, a reconnect follows");
+            }
+            Event::Draining | Event::Closed => return,
+        };
+        if self.incidents.try_send(incident).is_err() {
+            tracing::debug!(role, "an incident of the NATS connection was not read");
+        }
+    }
+}
+
+/// The subject in `Permissions Violation for Subscription to "x"` (NATS client protocol, `-ERR`).
+fn refused_subject(text: &str) -> Option<&str> {
+    let lower = text.to_ascii_lowercase();
+    let start = lower.find("permissions violation for subscription to")?;
+    let mut quoted = text[start..].split('"');
+    quoted.next()?;
+    quoted.next()
+}
+
+/// The pause before attempt number `attempts`: none before the first, then doubling from 50 ms up to
+/// `longest`, of which a random half (`random` in 0..1) is taken off, so that a fleet does not return
+/// as one.
+fn delay(attempts: usize, longest: Duration, random: f64) -> Duration {
+    if attempts <= 1 {
+        return Duration::ZERO;
+    }
+    let doublings = u32::try_from(attempts - 2).unwrap_or(u32::MAX).min(16);
+    let full = (Duration::from_millis(50) * 2_u32.pow(doublings)).min(longest);
+    full.mul_f64(1.0 - random / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_before_a_reconnect_grows_to_its_limit_and_is_jittered() {
+        let longest = Duration::from_secs(8);
+        assert_eq!(delay(0, longest, 0.0), Duration::ZERO);
+        assert_eq!(delay(1, longest, 0.0), Duration::ZERO);
+        assert_eq!(delay(2, longest, 0.0), Duration::from_millis(50));
+        assert_eq!(delay(2, longest, 1.0), Duration::from_millis(25));
+        assert_eq!(delay(usize::MAX, longest, 0.0), longest);
+        assert_eq!(delay(50, longest, 1.0), longest / 2);
+    }
+
+    #[test]
+    fn a_refused_subscription_names_its_subject() {
+        let text = "Permissions Violation for Subscription to \"secret.x\"";
+        assert_eq!(refused_subject(text), Some("secret.x"));
+        assert_eq!(
+            refused_subject("permissions violation for publish to \"x\""),
+            None
+        );
+    }
+}

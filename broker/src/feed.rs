@@ -1,0 +1,174 @@
+//! Live publications: one NATS subscription for each distinct channel of the process, shared by all
+//! sessions of all workers.
+//!
+//! The feed is a thread of its own. It owns the connection for live subscriptions, encodes what arrives
+//! once per codec in use ([`pump`]) and hands it to the workers ([`inbox`]). It never waits for a worker.
+//!
+//! What it can lose, it announces: when the link to NATS breaks, or when the client library's own queue
+//! overflows, every interest gets a notice of loss, since nobody knows what was missed.
+
+mod inbox;
+mod interest;
+mod pump;
+mod thread;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dashmap::{DashMap, Entry};
+use tailwater_protocol::channel::Channel;
+use tailwater_protocol::codec::Codec;
+use tokio::sync::{mpsc, watch};
+
+pub use inbox::{Delivery, Inbox};
+pub use interest::{Interest, InterestId, Membership, Terms};
+
+use crate::config::NatsConfig;
+use crate::connection::ConnectionState;
+use crate::error::BrokerError;
+use interest::{InterestKey, Progress};
+
+/// How long a subscriber waits until NATS has confirmed the interest.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Requests that wait for the feed's thread; a full queue makes the subscriber wait, within its deadline.
+const REQUESTS: usize = 4096;
+
+type Registry = Arc<DashMap<InterestKey, Arc<Interest>>>;
+
+/// The workers' side of the feed.
+#[derive(Clone, Debug)]
+pub struct FeedHandle {
+    registry: Registry,
+    requests: mpsc::Sender<Arc<Interest>>,
+    next_id: Arc<AtomicU64>,
+    state: watch::Receiver<ConnectionState>,
+}
+
+impl FeedHandle {
+    /// Adds a subscriber of `worker` that speaks `codec` to the interest in `channel`, and waits until
+    /// the NATS server that we are connected to has confirmed it: what is published through that
+    /// server from then on arrives.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`] if that takes more than five seconds, [`BrokerError::Refused`] if
+    /// NATS does not let us, [`BrokerError::Stopped`] while the process ends.
+    pub async fn join(
+        &self,
+        worker: usize,
+        codec: Codec,
+        channel: &Channel,
+        terms: &Terms,
+    ) -> Result<Membership, BrokerError> {
+        let membership = self.enter(worker, codec, channel, terms);
+        let waited = tokio::time::timeout(JOIN_TIMEOUT, self.confirm(membership.interest())).await;
+        waited.unwrap_or(Err(BrokerError::Unavailable {
+            timeout: JOIN_TIMEOUT,
+        }))?;
+        Ok(membership)
+    }
+
+    /// How the connection for live subscriptions is.
+    pub fn state(&self) -> watch::Receiver<ConnectionState> {
+        self.state.clone()
+    }
+
+    /// Becomes a member of an existing interest or of a new one.
+    fn enter(&self, worker: usize, codec: Codec, channel: &Channel, terms: &Terms) -> Membership {
+        let key = InterestKey {
+            channel: channel.clone(),
+            subject: terms.prefix.subject(channel),
+        };
+        let entry = self.registry.entry(key.clone());
+        if let Entry::Occupied(occupied) = &entry
+            && let Some(membership) = occupied.get().join(worker, codec)
+        {
+            return membership;
+        }
+        let id = InterestId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let interest = Arc::new(Interest::new(id, key, terms.clone()));
+        let membership = interest.join(worker, codec).expect("a new interest is open");
+        entry.insert(interest);
+        membership
+    }
+
+    /// Asks the feed's thread for the subscription if it is new, and waits for the server's confirmation.
+    async fn confirm(&self, interest: &Arc<Interest>) -> Result<(), BrokerError> {
+        let mut progress = interest.progress.subscribe();
+        if *progress.borrow() == Progress::Opening {
+            self.requests
+                .send(interest.clone())
+                .await
+                .map_err(|_| BrokerError::Stopped)?;
+        }
+        let settled = progress.wait_for(|progress| *progress != Progress::Opening).await;
+        match settled.map(|progress| *progress) {
+            Ok(Progress::Active) => Ok(()),
+            Ok(_) => Err(BrokerError::Refused {
+                subject: interest.key.subject.to_string(),
+            }),
+            Err(_) => Err(BrokerError::Stopped),
+        }
+    }
+}
+
+/// The feed's thread, and the way to end it.
+#[derive(Debug)]
+pub struct Feed {
+    handle: FeedHandle,
+    stop: watch::Sender<bool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Feed {
+    /// Starts the thread, which connects to NATS in the background and feeds one inbox per worker.
+    /// An interest that nobody wants any more is kept in NATS for `linger`.
+    ///
+    /// # Errors
+    /// [`BrokerError::Credentials`] and [`BrokerError::Setup`] for a configuration that can never work,
+    /// [`BrokerError::Thread`] if there is no thread to be had.
+    pub async fn start(
+        config: NatsConfig,
+        inboxes: Vec<Arc<Inbox>>,
+        linger: Duration,
+    ) -> Result<Self, BrokerError> {
+        let registry = Registry::default();
+        let (requests, request_queue) = mpsc::channel(REQUESTS);
+        let (stop, stopped) = watch::channel(false);
+        let (ready, opened) = tokio::sync::oneshot::channel();
+        let work = thread::Work {
+            config,
+            registry: registry.clone(),
+            inboxes: inboxes.into(),
+            linger,
+            requests: request_queue,
+            stopped,
+        };
+        let thread = std::thread::Builder::new()
+            .name("tailwater-feed".to_owned())
+            .spawn(move || thread::run(work, ready))
+            .map_err(BrokerError::Thread)?;
+        let state = opened.await.map_err(|_| BrokerError::Stopped)??;
+        let handle = FeedHandle {
+            registry,
+            requests,
+            next_id: Arc::default(),
+            state,
+        };
+        Ok(Self { handle, stop, thread })
+    }
+
+    /// The workers' side.
+    pub fn handle(&self) -> FeedHandle {
+        self.handle.clone()
+    }
+
+    /// Ends the thread and waits for it. Blocks for a moment: for the end of the process.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        if self.thread.join().is_err() {
+            tracing::error!("the feed's thread panicked");
+        }
+    }
+}

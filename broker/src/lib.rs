@@ -1,0 +1,26 @@
+//! What travels between the edge and NATS.
+//!
+//! - [`config`]: servers, credentials, TLS and timeouts, as the edge hands them over.
+//! - [`connection`]: one connection to NATS: connects, reconnects for ever, says how it is.
+//! - [`subject`]: the one place where a channel becomes a NATS subject and back.
+//! - [`feed`]: live publications: one NATS subscription a channel and process, encoded once a codec,
+//!   handed to the workers through bounded inboxes.
+//! - [`publish`]: publications from the edge to NATS.
+//! - [`check`]: what an operator wants to know before the start.
+//! - [`embedded`]: finds or installs a real nats-server and supervises it.
+//! - [`error`]: everything that can go wrong here.
+//!
+//! Nothing outside this crate names a NATS client library.
+
+pub mod check;
+pub mod config;
+pub mod connection;
+pub mod embedded;
+pub mod error;
+pub mod feed;
+pub mod publish;
+pub mod subject;
+
+pub use config::{Credentials, NatsConfig, TlsConfig};
+pub use connection::{Connection, ConnectionState};
+pub use error::BrokerError;
