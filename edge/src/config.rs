@@ -1,0 +1,352 @@
+//! Every setting: read once, at start, into values that cannot be wrong; or every mistake at once, each with its place.
+//!
+//! Sources, the later over the earlier: defaults, built-in development text, the file, environment
+//! variables, flags. What the keys are, their ranges and defaults stands in `config/schema.rs` alone; a new key is a
+//! line there, a field here and a line in the function that fills it. Connecting, opening ports and comparing with what
+//! NATS has are left to others.
+
+mod error;
+mod namespace;
+mod nats;
+mod schema;
+mod secret;
+mod settings;
+mod source;
+mod stream;
+mod suggest;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+pub use self::error::{ConfigError, ConfigErrors, Place};
+pub use self::namespace::{Delivery, Namespace, Namespaces, Refusal, ResolveError, SlowConsumer};
+pub use self::nats::{ClientCertificate, NatsConfig, NatsCredentials, NatsTlsConfig, ServerUrl};
+pub use self::schema::{OTHER_VARIABLES, reference};
+pub use self::secret::{Secret, SecretSource};
+pub use self::stream::{StreamConfig, StreamStorage};
+
+use self::error::Mistakes;
+use self::settings::{Section, Settings};
+use self::source::Document;
+
+/// What `tailwater dev` starts from: the lowest layer, over which file, environment and flags go.
+const DEVELOPMENT: &str = include_str!("config/development.toml");
+
+/// The whole configuration of an edge.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The public listener.
+    pub listen: SocketAddr,
+    /// Threads that serve clients.
+    pub workers: NonZeroUsize,
+    /// The operator's listener.
+    pub admin: AdminConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// The connection to NATS.
+    pub nats: NatsConfig,
+    /// WebSocket connections.
+    pub websocket: WebSocketConfig,
+    /// What may wait for one client.
+    pub outbox: OutboxConfig,
+    /// From NATS to the workers.
+    pub feed: FeedConfig,
+    /// The console.
+    pub console: ConsoleConfig,
+    /// The clean end.
+    pub drain: DrainConfig,
+    /// Which channels there are; at least one namespace.
+    pub namespaces: Namespaces,
+    /// The streams of durable namespaces.
+    pub streams: Vec<StreamConfig>,
+}
+
+/// The operator's listener: `/livez` and `/readyz`.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+/// What is logged, and how it looks.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// A filter that `tracing_subscriber::EnvFilter` takes.
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person in front of a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// WebSocket connections and the HTTP request before them.
+#[derive(Clone, Debug)]
+pub struct WebSocketConfig {
+    /// Path of the endpoint, beginning with `/`.
+    pub path: String,
+    /// Pause between pings to a client.
+    pub ping_interval: Duration,
+    /// A client that does not answer a ping for this long is gone.
+    pub pong_timeout: Duration,
+    /// Longest message of a client in bytes, all fragments together.
+    pub max_message_bytes: usize,
+    /// How long a client may take to send its request headers.
+    pub header_timeout: Duration,
+    /// Longest request line and headers together, in bytes; at least 8,192, the least that hyper takes.
+    pub max_header_bytes: usize,
+    /// How long to wait for a client's close frame after ours.
+    pub close_timeout: Duration,
+    /// Subscriptions of one client at a time.
+    pub max_channels_per_session: usize,
+    /// Clients at a time; `None`: what the limit on open files allows.
+    pub max_connections: Option<NonZeroUsize>,
+}
+
+/// What may wait for one client.
+#[derive(Clone, Debug)]
+pub struct OutboxConfig {
+    /// In the outbox of a session, in bytes.
+    pub max_bytes: usize,
+    /// In the outbox of a session, in messages.
+    pub max_messages: usize,
+    /// In the kernel (`SO_SNDBUF`), in bytes.
+    pub send_buffer_bytes: usize,
+    /// In the kernel and unsent (`TCP_NOTSENT_LOWAT`), in bytes.
+    pub unsent_low_water_bytes: u32,
+}
+
+/// From NATS to the workers.
+#[derive(Clone, Debug)]
+pub struct FeedConfig {
+    /// What may wait for one worker, in bytes.
+    pub worker_inbox_bytes: usize,
+    /// How long a NATS subscription outlives its last client.
+    pub linger: Duration,
+}
+
+/// The console at `/`.
+#[derive(Clone, Debug)]
+pub struct ConsoleConfig {
+    /// Whether it is served.
+    pub enabled: bool,
+}
+
+/// The clean end.
+#[derive(Clone, Debug)]
+pub struct DrainConfig {
+    /// How long clients get to leave.
+    pub timeout: Duration,
+}
+
+impl Config {
+    /// Reads a configuration for production. `flags` are dotted keys with values as on the command line: a mistake in
+    /// `nats.url` is reported as one of the flag `--nats-url`.
+    ///
+    /// # Errors
+    /// Every mistake in all sources; an unreadable file alone.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[(&str, String)],
+    ) -> Result<Self, ConfigErrors> {
+        Self::layered(None, path, environment, flags)
+    }
+
+    /// As [`Config::load`], over defaults for development: every channel open to anonymous clients, `chat.>` for their
+    /// publications too, the console, an admin listener on a free port, logs for people.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn development(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[(&str, String)],
+    ) -> Result<Self, ConfigErrors> {
+        Self::layered(Some(DEVELOPMENT), path, environment, flags)
+    }
+
+    fn layered(
+        built_in: Option<&str>,
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[(&str, String)],
+    ) -> Result<Self, ConfigErrors> {
+        let (mut settings, mut mistakes) = (Settings::default(), Mistakes::default());
+        if let Some(text) = built_in {
+            let document = Document::new("built-in development configuration", Path::new(""), text);
+            document.read(&mut settings, &mut mistakes);
+        }
+        let mut file = Place::Configuration;
+        let mut is_toml = true;
+        if let Some(path) = path {
+            let text = source::read_file(path)?;
+            let name = path.display().to_string();
+            let folder = path.parent().unwrap_or(Path::new(""));
+            is_toml = Document::new(&name, folder, &text).read(&mut settings, &mut mistakes);
+            file = Place::File { file: name.into() };
+        }
+        source::read_environment(environment, &mut settings, &mut mistakes);
+        source::read_flags(flags, &mut settings, &mut mistakes);
+        if !is_toml && let Err(errors) = std::mem::take(&mut mistakes).result(()) {
+            return Err(errors);
+        }
+        let config = build(&settings, &file, &mut mistakes);
+        mistakes.result(config)
+    }
+}
+
+/// The environment of this process as [`Config::load`] takes it. A value that is not UTF-8 becomes a mistake there,
+/// where `std::env::vars` would panic at any variable that is not.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, value)| (lossy(name), lossy(value)))
+}
+
+fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
+    let tls = nats::read_tls(&mut settings.section("nats.tls", mistakes));
+    let nats = nats::read(&mut settings.section("nats", mistakes), tls);
+    nats::check_tls(&mut settings.section("nats.tls", mistakes), &nats);
+    let namespaces = namespace::read(settings, file, mistakes);
+    let streams = stream::read(settings, &namespaces, mistakes);
+    let console = settings.section("console", mistakes);
+    let console = ConsoleConfig {
+        enabled: console.boolean("enabled"),
+    };
+    let websocket = read_websocket(&mut settings.section("websocket", mistakes), &console);
+    let outbox = settings.section("outbox", mistakes);
+    let outbox = OutboxConfig {
+        max_bytes: outbox.size("max_bytes"),
+        max_messages: outbox.size("max_messages"),
+        send_buffer_bytes: outbox.size("send_buffer_bytes"),
+        unsent_low_water_bytes: outbox.small("unsent_low_water_bytes"),
+    };
+    let feed = settings.section("feed", mistakes);
+    let feed = FeedConfig {
+        worker_inbox_bytes: feed.size("worker_inbox_bytes"),
+        linger: feed.duration("linger_ms"),
+    };
+    let drain = DrainConfig {
+        timeout: settings.section("drain", mistakes).duration("timeout_secs"),
+    };
+    let log = read_log(&mut settings.section("log", mistakes));
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let mut top = settings.section("", mistakes);
+    let workers = NonZeroUsize::new(top.size("edge.workers")).unwrap_or(cores);
+    let listen = top.parse("listen", parse_address);
+    let admin = AdminConfig {
+        listen: top.parse("admin.listen", parse_address),
+    };
+    if listen.port() != 0 && admin.listen == listen {
+        let key = if top.is_set("admin.listen") {
+            "admin.listen"
+        } else {
+            "listen"
+        };
+        top.refuse(
+            key,
+            format!("is {listen}, and so both listeners are the same: give them different ports"),
+        );
+    }
+    Config {
+        listen,
+        workers,
+        admin,
+        log,
+        nats,
+        websocket,
+        outbox,
+        feed,
+        console,
+        drain,
+        namespaces,
+        streams,
+    }
+}
+
+fn read_websocket(websocket: &mut Section<'_>, console: &ConsoleConfig) -> WebSocketConfig {
+    let path = websocket.parse("path", parse_path);
+    if path == "/" && console.enabled {
+        websocket.refuse(
+            "path",
+            "is `/`, where the console is: choose another one or set `console.enabled = false`",
+        );
+    }
+    WebSocketConfig {
+        path,
+        ping_interval: websocket.duration("ping_interval_secs"),
+        pong_timeout: websocket.duration("pong_timeout_secs"),
+        max_message_bytes: websocket.size("max_message_bytes"),
+        header_timeout: websocket.duration("header_timeout_secs"),
+        max_header_bytes: websocket.size("max_header_bytes"),
+        close_timeout: websocket.duration("close_timeout_secs"),
+        max_channels_per_session: websocket.size("max_channels_per_session"),
+        max_connections: NonZeroUsize::new(websocket.size("max_connections")),
+    }
+}
+
+fn read_log(log: &mut Section<'_>) -> LogConfig {
+    let format = match log.text("format").as_deref() {
+        Some("human") => LogFormat::Human,
+        _ => LogFormat::Json,
+    };
+    LogConfig {
+        format,
+        level: log.parse("level", parse_level),
+    }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "is `{text}`: write an IP address and a port, such as `127.0.0.1:8080` or `[::]:8080` for all"
+        )
+    })
+}
+
+fn parse_path(text: &str) -> Result<String, String> {
+    const TAKEN: &[&str] = &["/demo", "/poll", "/publish", "/sse"];
+    if TAKEN.contains(&text) {
+        return Err(format!(
+            "is `{text}`, which is another route: choose another one, such as `/ws`"
+        ));
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    if !text.starts_with('/') || !text.bytes().all(allowed) {
+        return Err(format!(
+            "is `{text}`: begin with `/` and use letters, digits, `/`, `-`, `.`, `_` and `~`"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// A filter of `tracing`. The library takes a bare word that is no level for the name of a module, which would log
+/// everything of nothing: that is refused here.
+fn parse_level(text: &str) -> Result<String, String> {
+    const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+    for part in text.split(',').map(str::trim) {
+        let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
+        if !is_level && !part.contains(['=', '[', ']', '}']) {
+            let hint = suggest::nearest_word(part, LEVELS).map(|level| format!("; did you mean `{level}`?"));
+            return Err(format!(
+                "holds `{part}`, which is no level: use {}, or `MODULE=LEVEL`{}",
+                LEVELS.join(", "),
+                hint.unwrap_or_default()
+            ));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|error| format!("is no log filter: {error}"))?;
+    Ok(text.to_owned())
+}

@@ -1,0 +1,244 @@
+//! Every key there is: kind, range and unit, default, meaning. They stand here once; what reads a configuration, what
+//! explains a mistake and the table in the README are all made from this list.
+
+use std::fmt;
+
+/// One key of the configuration.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Dotted path; `*` stands for the name that the configuration chooses.
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    /// As one would write it in an environment variable; `None`: optional, or required as the meaning says.
+    pub(super) default: Option<&'static str>,
+    /// One line for the README.
+    pub(super) meaning: &'static str,
+}
+
+/// What a value must be before its own parser sees it.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Integer {
+        least: u64,
+        most: u64,
+        unit: &'static str,
+    },
+    Boolean,
+    Text,
+    /// Text that no message repeats.
+    Secret,
+    /// A file; if it stands in a configuration file, relative to the folder of that.
+    Path,
+    /// One text or a list of them; comma separated outside of files.
+    Texts,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer { least, most, unit } => write!(out, "{least} to {most} {unit}"),
+            Self::Boolean => out.write_str("`true` or `false`"),
+            Self::Text => out.write_str("text"),
+            Self::Secret => out.write_str("secret text"),
+            Self::Path => out.write_str("path"),
+            Self::Texts => out.write_str("text or list"),
+            Self::Word(words) => {
+                for (index, word) in words.iter().enumerate() {
+                    let separator = match index {
+                        0 => "",
+                        _ if index + 1 == words.len() => " or ",
+                        _ => ", ",
+                    };
+                    write!(out, "{separator}`{word}`")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Tables, in the order of the README.
+pub(super) const TABLES: &[&str] = &[
+    "edge",
+    "admin",
+    "log",
+    "nats",
+    "nats.tls",
+    "websocket",
+    "outbox",
+    "feed",
+    "console",
+    "drain",
+    "namespace",
+    "namespace.*",
+    "stream",
+    "stream.*",
+];
+
+/// Variables that begin with `TAILWATER_` and are no key of the file: name and meaning.
+pub const OTHER_VARIABLES: &[(&str, &str)] = &[
+    (
+        "TAILWATER_CONFIG",
+        "the configuration file, where `--config` is not given",
+    ),
+    (
+        "TAILWATER_LOG",
+        "short for `TAILWATER_LOG__LEVEL`, which wins if both are set",
+    ),
+    (
+        "TAILWATER_NATS_SERVER",
+        "the `nats-server` program that `tailwater dev` starts",
+    ),
+    (
+        "TAILWATER_STATE_DIR",
+        "where `tailwater dev` keeps its state, where `--state-dir` is not given",
+    ),
+];
+
+const MEBIBYTE: u64 = 1024 * 1024;
+const NO_UNIT: &str = "";
+
+/// The key with this path, of which the second part may be a name.
+pub(super) fn find(path: &[&str]) -> Option<&'static Key> {
+    KEYS.iter().find(|key| matches(key.path, path))
+}
+
+/// Whether this path is a table.
+pub(super) fn is_table(path: &[&str]) -> bool {
+    TABLES.iter().any(|table| matches(table, path))
+}
+
+/// Whether this path is a table whose name the configuration chooses.
+pub(super) fn is_named_table(path: &[&str]) -> bool {
+    matches!(path, ["namespace" | "stream", _])
+}
+
+fn matches(known: &str, path: &[&str]) -> bool {
+    let mut parts = known.split('.');
+    path.iter()
+        .all(|part| parts.next().is_some_and(|known| known == "*" || known == *part))
+        && parts.next().is_none()
+}
+
+/// Every key as a markdown table: key, default, range and unit, meaning. The README holds exactly this.
+pub fn reference() -> String {
+    let mut table = String::from("| Key | Default | Value | Meaning |\n| --- | --- | --- | --- |\n");
+    for Key {
+        path,
+        kind,
+        default,
+        meaning,
+    } in KEYS
+    {
+        let path = path.replace('*', "NAME");
+        let default = match default {
+            None => String::new(),
+            Some("") => "`\"\"`".to_owned(),
+            Some(text) => format!("`{text}`"),
+        };
+        let value = kind.to_string();
+        table.push_str(&format!(
+            "| `{path}` | {default} | {} | {meaning} |\n",
+            value.trim_end()
+        ));
+    }
+    table
+}
+
+const fn integer(least: u64, most: u64, unit: &'static str) -> Kind {
+    Kind::Integer { least, most, unit }
+}
+
+const fn key(path: &'static str, default: &'static str, kind: Kind, meaning: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        default: Some(default),
+        meaning,
+    }
+}
+
+const fn optional(path: &'static str, kind: Kind, meaning: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        default: None,
+        meaning,
+    }
+}
+
+/// All keys, in the order of the README.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    key("listen", "127.0.0.1:8080", Kind::Text, "address and port that clients connect to; port 0 takes a free one"),
+    key("edge.workers", "0", integer(0, 1024, "threads"), "threads that serve clients; 0: one per core"),
+    key("admin.listen", "127.0.0.1:8081", Kind::Text, "address and port of `/livez` and `/readyz`"),
+    key("log.format", "json", Kind::Word(&["human", "json"]), "how log lines look; `tailwater dev` sets `human`"),
+    key("log.level", "info", Kind::Text, "`error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter such as `info,tailwater_edge=debug`"),
+
+    key("nats.url", "nats://127.0.0.1:4222", Kind::Texts, "NATS servers, `nats://HOST:PORT` or `tls://HOST:PORT`; any one that answers is used"),
+    key("nats.name", "tailwater", Kind::Text, "the connection's name in NATS monitoring"),
+    optional("nats.user", Kind::Text, "user name; needs a password"),
+    optional("nats.password", Kind::Secret, "password of `nats.user`"),
+    optional("nats.password_file", Kind::Path, "file with the password of `nats.user`"),
+    optional("nats.token", Kind::Secret, "NATS token"),
+    optional("nats.token_file", Kind::Path, "file with the NATS token"),
+    optional("nats.nkey_seed", Kind::Secret, "nkey seed, `SU…`"),
+    optional("nats.nkey_seed_file", Kind::Path, "file with the nkey seed"),
+    optional("nats.credentials_file", Kind::Path, "`.creds` file (user JWT and seed)"),
+    key("nats.inbox_prefix", "_INBOX_tw", Kind::Text, "subject prefix of replies to us; begins with `_`, where no channel can reach"),
+    optional("nats.jetstream_domain", Kind::Text, "JetStream domain, if the streams are in one"),
+    key("nats.connect_timeout_secs", "5", integer(1, 60, "seconds"), "one attempt to connect"),
+    key("nats.ping_interval_secs", "3", integer(1, 60, "seconds"), "a dead link to NATS is noticed after about two of these"),
+    key("nats.reconnect_max_delay_secs", "8", integer(1, 300, "seconds"), "longest pause between attempts to reconnect"),
+    key("nats.tls.required", "false", Kind::Boolean, "refuse a NATS server without TLS; `tls://` addresses do in any case"),
+    key("nats.tls.first", "false", Kind::Boolean, "TLS before the first byte (the server's `handshake_first`)"),
+    optional("nats.tls.ca_file", Kind::Path, "certificates (PEM) to trust, instead of the system's"),
+    optional("nats.tls.cert_file", Kind::Path, "our certificate (PEM); needs `nats.tls.key_file`"),
+    optional("nats.tls.key_file", Kind::Path, "key (PEM) of our certificate"),
+
+    key("websocket.path", "/ws", Kind::Text, "path of the WebSocket"),
+    key("websocket.ping_interval_secs", "25", integer(1, 3600, "seconds"), "pause between pings to a client"),
+    key("websocket.pong_timeout_secs", "10", integer(1, 3600, "seconds"), "a client that does not answer a ping for this long is gone; counts up to the next ping at most"),
+    key("websocket.max_message_bytes", "65536", integer(256, 64 * MEBIBYTE, "bytes"), "longest message of a client, all fragments together"),
+    key("websocket.header_timeout_secs", "10", integer(1, 300, "seconds"), "how long a client may take to send its request headers"),
+    key("websocket.max_header_bytes", "16384", integer(8192, MEBIBYTE, "bytes"), "longest request line and headers together"),
+    key("websocket.close_timeout_secs", "2", integer(0, 60, "seconds"), "how long we wait for a client's close frame after ours"),
+    key("websocket.max_channels_per_session", "256", integer(1, 65_536, "channels"), "subscriptions of one client at a time"),
+    key("websocket.max_connections", "0", integer(0, 10_000_000, "connections"), "clients at a time; 0: what the limit on open files allows"),
+
+    key("outbox.max_bytes", "1048576", integer(4096, 1024 * MEBIBYTE, "bytes"), "what may wait for one slow client"),
+    key("outbox.max_messages", "8192", integer(1, 1_000_000, "messages"), "what may wait for one slow client"),
+    key("outbox.send_buffer_bytes", "65536", integer(4096, 16 * MEBIBYTE, "bytes"), "kernel buffer of one client (`SO_SNDBUF`)"),
+    key("outbox.unsent_low_water_bytes", "16384", integer(1024, 16 * MEBIBYTE, "bytes"), "unsent bytes the kernel takes before a client counts as slow (`TCP_NOTSENT_LOWAT`)"),
+
+    key("feed.worker_inbox_bytes", "8388608", integer(65_536, 1024 * MEBIBYTE, "bytes"), "what may wait between the NATS connection and one worker"),
+    key("feed.linger_ms", "2000", integer(0, 60_000, "milliseconds"), "how long a NATS subscription outlives its last client"),
+
+    key("console.enabled", "false", Kind::Boolean, "serve the console at `/`; `tailwater dev` sets `true`"),
+    key("drain.timeout_secs", "10", integer(0, 3600, "seconds"), "how long clients get to leave at a clean end"),
+
+    optional("namespace.*.channels", Kind::Texts, "required: which channels belong to it, `*` for one token, a final `>` for the rest"),
+    key("namespace.*.durable", "false", Kind::Boolean, "kept in JetStream: ordered, without gaps, resumable; not available in this version"),
+    optional("namespace.*.stream", Kind::Text, "stream of a durable namespace; without it the namespace's name in upper case"),
+    key("namespace.*.anonymous", "false", Kind::Boolean, "clients without a token may use it"),
+    key("namespace.*.wildcards", "true", Kind::Boolean, "clients may subscribe to patterns"),
+    key("namespace.*.publish", "false", Kind::Boolean, "clients may publish"),
+    key("namespace.*.subject_prefix", "", Kind::Text, "the channel `a.b` is the NATS subject `PREFIX.a.b`"),
+    key("namespace.*.slow_consumer", "drop_oldest", Kind::Word(&["drop_oldest", "latest", "disconnect"]), "what happens to a client whose outbox is full; live namespaces only"),
+    key("namespace.*.max_delay_ms", "0", integer(0, 1000, "milliseconds"), "publications may wait this long to go out together; 0: never"),
+
+    optional("stream.*.subjects", Kind::Texts, "subjects of the stream; without it those of its namespaces"),
+    key("stream.*.max_messages_per_channel", "0", integer(0, 1_000_000_000, "messages"), "history of one channel; 0: no limit"),
+    key("stream.*.max_age_secs", "86400", integer(0, 3_153_600_000, "seconds"), "how long publications are kept; 0: no limit"),
+    key("stream.*.max_bytes", "1073741824", integer(0, 1 << 50, "bytes"), "size of the stream; 0: no limit"),
+    key("stream.*.storage", "file", Kind::Word(&["file", "memory"]), "where NATS keeps the stream; reading history from `memory` is slow"),
+    key("stream.*.replicas", "1", integer(1, 5, NO_UNIT), "servers that hold a copy"),
+    key("stream.*.allow_message_ttl", "false", Kind::Boolean, "publishers may set `Nats-TTL`"),
+    key("stream.*.duplicate_window_secs", "120", integer(1, 86_400, "seconds"), "how long a repeated `Nats-Msg-Id` is recognised"),
+    key("stream.*.manage", "true", Kind::Boolean, "create and update the stream; otherwise only verify it"),
+    optional("stream.*.epoch", Kind::Text, "of a mirror: the epoch of its origin; needs `manage = false`"),
+    key("stream.*.audit_interval_secs", "30", integer(1, 3600, "seconds"), "a lost last message of a quiet channel is noticed within this"),
+];

@@ -1,0 +1,260 @@
+//! What the socket of one session did not take: references into shared batches, bounded in bytes and
+//! in frames, with a policy for when the bound is reached. No I/O here.
+//!
+//! A client that keeps up never gets here: the hub writes to its socket directly. The queue drops and
+//! replaces whole frames only, never one of which a part has been written.
+
+mod segment;
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+use tailwater_protocol::batch::Batch;
+use tailwater_protocol::channel::Channel;
+use tailwater_protocol::codec::Codec;
+
+use crate::config::SlowConsumer;
+use segment::{Frames, Segment};
+
+/// The bound of a queue. The newest frame is kept even if it is larger alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutboxLimits {
+    /// Bytes of frames.
+    pub(crate) bytes: usize,
+    /// Frames.
+    pub(crate) frames: usize,
+}
+
+/// The queue is full, and the channel's policy is to close the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overflow;
+
+/// The queue of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    segments: VecDeque<Segment>,
+    /// Bytes of the first segment that have been written; always within its first frame.
+    written: usize,
+    bytes: usize,
+    frames: usize,
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Queues one message of the session's own (a reply, an error): never dropped. Whoever makes
+    /// messages at a client's request stops reading that client's requests while the queue is full.
+    pub(crate) fn push_message(&mut self, frame: Bytes) {
+        self.push(Segment::Message(frame));
+    }
+
+    /// Queues a pong in place of one that still waits (RFC 6455 section 5.5.3 allows that), so that a
+    /// flood of pings costs one frame.
+    pub(crate) fn push_pong(&mut self, frame: Bytes) {
+        let started = usize::from(self.written > 0);
+        let waiting = self
+            .segments
+            .iter()
+            .skip(started)
+            .position(|segment| matches!(segment, Segment::Pong(_)));
+        if let Some(index) = waiting {
+            self.remove(started + index);
+        }
+        self.push(Segment::Pong(frame));
+    }
+
+    /// Queues what the socket did not take of a batch: all but the first `written` bytes.
+    ///
+    /// # Errors
+    /// [`Overflow`] if the bound is reached and `policy` is to disconnect; nothing is dropped then.
+    pub(crate) fn push_batch(
+        &mut self,
+        batch: &Batch,
+        written: usize,
+        channel: &Channel,
+        policy: SlowConsumer,
+        limits: OutboxLimits,
+    ) -> Result<(), Overflow> {
+        let frames = Frames::after(batch, written, channel, policy);
+        if self.segments.is_empty() {
+            self.written = frames.written(written);
+        }
+        match policy {
+            SlowConsumer::Latest => {
+                for frame in frames.each() {
+                    self.supersede(&frame);
+                    self.push(Segment::Frames(frame));
+                }
+            }
+            SlowConsumer::DropOldest | SlowConsumer::Disconnect => self.push(Segment::Frames(frames)),
+        }
+        self.make_room(limits)
+    }
+
+    /// Forgets all that waits but a frame of which a part has been written.
+    pub(crate) fn clear(&mut self) {
+        let started = if self.written > 0 {
+            self.segments.pop_front()
+        } else {
+            None
+        };
+        let written = self.written;
+        *self = Self::default();
+        if let Some(segment) = started {
+            self.written = written;
+            self.push(segment.first_frame());
+        }
+    }
+
+    /// Lays out what is to be written next into `slices` and says how many of them it used.
+    pub(crate) fn fill<'a>(&'a mut self, codec: Codec, slices: &mut [IoSlice<'a>]) -> usize {
+        for segment in self.segments.iter_mut().take(slices.len()) {
+            let before = segment.len();
+            segment.encode(codec);
+            self.bytes += segment.len() - before;
+        }
+        let mut skip = self.written;
+        let mut used = 0;
+        for (slice, segment) in slices.iter_mut().zip(&self.segments) {
+            *slice = IoSlice::new(&segment.bytes()[skip..]);
+            skip = 0;
+            used += 1;
+        }
+        used
+    }
+
+    /// Forgets the next `count` bytes: the socket has taken them.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.written += count;
+        while let Some(first) = self.segments.front_mut() {
+            let length = first.len();
+            if self.written < length || length == 0 {
+                let (bytes, frames) = first.skip_written(&mut self.written);
+                self.bytes -= bytes;
+                self.frames -= frames;
+                return;
+            }
+            self.written -= length;
+            self.remove(0);
+        }
+        debug_assert_eq!((self.written, self.bytes, self.frames), (0, 0, 0));
+        // The memory of a queue that once was long is given back.
+        self.segments = VecDeque::new();
+    }
+
+    fn push(&mut self, segment: Segment) {
+        self.bytes += segment.len();
+        self.frames += segment.frames();
+        self.segments.push_back(segment);
+    }
+
+    fn remove(&mut self, index: usize) {
+        if let Some(segment) = self.segments.remove(index) {
+            self.bytes -= segment.len();
+            self.frames -= segment.frames();
+        }
+    }
+
+    /// Drops what waits for the same subject: `frame` is newer.
+    fn supersede(&mut self, frame: &Frames) {
+        let started = usize::from(self.written > 0);
+        let older =
+            |segment: &Segment| matches!(segment, Segment::Frames(waiting) if frame.supersedes(waiting));
+        if let Some(index) = self.segments.iter().skip(started).position(older) {
+            self.remove(started + index);
+        }
+    }
+
+    fn make_room(&mut self, limits: OutboxLimits) -> Result<(), Overflow> {
+        let mut index = 0;
+        while self.bytes > limits.bytes || self.frames > limits.frames {
+            index = self.next_droppable(index)?.unwrap_or(self.segments.len());
+            if index >= self.segments.len() {
+                // Only the newest frame, a started one and the session's own messages are left.
+                return Ok(());
+            }
+            self.drop_frame(index);
+        }
+        Ok(())
+    }
+
+    /// The first segment from `index` on that holds a frame which may be dropped.
+    fn next_droppable(&self, index: usize) -> Result<Option<usize>, Overflow> {
+        let last = self.segments.len() - 1;
+        for (index, segment) in self.segments.iter().enumerate().skip(index) {
+            let Segment::Frames(frames) = segment else {
+                continue;
+            };
+            if frames.policy() == SlowConsumer::Disconnect {
+                // The newest alone, however large, is no backlog.
+                if index == last && segment.frames() == 1 {
+                    continue;
+                }
+                return Err(Overflow);
+            }
+            let kept = usize::from(index == 0 && self.written > 0) + usize::from(index == last);
+            if segment.frames() > kept {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Drops the oldest frame of the segment that may be dropped, and notes it.
+    fn drop_frame(&mut self, index: usize) {
+        let mut index = index;
+        if index == 0 && self.written > 0 {
+            // The frame that has been started stays, alone.
+            let rest = self.segments[0].split_first();
+            self.segments.insert(1, rest);
+            index = 1;
+        }
+        let Segment::Frames(frames) = &mut self.segments[index] else {
+            return;
+        };
+        let channel = frames.channel().clone();
+        self.bytes -= frames.drop_first();
+        self.frames -= 1;
+        if frames.len() == 0 {
+            self.remove(index);
+        }
+        self.note_lost(index, &channel, 1);
+    }
+
+    /// Adds to the notice for `channel` that stands before `index`, or puts one there.
+    fn note_lost(&mut self, index: usize, channel: &Channel, more: u64) {
+        let fixed = usize::from(self.written > 0).min(index);
+        for segment in self.segments.range_mut(fixed..index).rev() {
+            match segment {
+                Segment::Lost {
+                    channel: noted,
+                    count,
+                } if noted == channel => {
+                    *count += more;
+                    return;
+                }
+                Segment::Lost { .. } => {}
+                _ => break,
+            }
+        }
+        self.frames += 1;
+        self.segments.insert(
+            index,
+            Segment::Lost {
+                channel: channel.clone(),
+                count: more,
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

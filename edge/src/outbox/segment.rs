@@ -1,0 +1,185 @@
+//! One entry of an outbox.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use tailwater_protocol::batch::Batch;
+use tailwater_protocol::channel::Channel;
+use tailwater_protocol::codec::Codec;
+use tailwater_protocol::push::{Lost, LostReason, Push};
+
+use crate::config::SlowConsumer;
+use crate::frames;
+
+/// One entry of an outbox.
+#[derive(Debug)]
+pub(super) enum Segment {
+    /// Frames of one channel.
+    Frames(Frames),
+    /// A message of the session's own.
+    Message(Bytes),
+    /// A pong.
+    Pong(Bytes),
+    /// Publications were dropped here; becomes a message when its turn to be written comes.
+    Lost { channel: Channel, count: u64 },
+}
+
+impl Segment {
+    /// Bytes to write; a notice has none before it is encoded.
+    pub(super) fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    pub(super) fn frames(&self) -> usize {
+        match self {
+            Segment::Frames(frames) => frames.len(),
+            _ => 1,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Segment::Frames(frames) => &frames.bytes,
+            Segment::Message(frame) | Segment::Pong(frame) => frame,
+            Segment::Lost { .. } => &[],
+        }
+    }
+
+    /// Turns a notice into the message that the client reads.
+    pub(super) fn encode(&mut self, codec: Codec) {
+        if let Segment::Lost { channel, count } = self {
+            let push = Push::Lost(Lost {
+                channel: channel.clone(),
+                from: None,
+                to: None,
+                count: Some(*count),
+                reason: LostReason::SlowConsumer,
+            });
+            *self = Segment::Message(frames::message(codec, push));
+        }
+    }
+
+    /// Forgets the frames before the one in which `written` lies, and makes `written` relative to it.
+    /// Says how many bytes and frames went.
+    pub(super) fn skip_written(&mut self, written: &mut usize) -> (usize, usize) {
+        let Segment::Frames(frames) = self else {
+            return (0, 0);
+        };
+        let (mut bytes, mut count) = (0, 0);
+        while frames.len() > 0 && frames.first_len() <= *written {
+            let length = frames.drop_first();
+            *written -= length;
+            bytes += length;
+            count += 1;
+        }
+        (bytes, count)
+    }
+
+    /// Keeps the first frame and gives the others.
+    pub(super) fn split_first(&mut self) -> Segment {
+        let Segment::Frames(frames) = self else {
+            return Segment::Message(Bytes::new());
+        };
+        let rest = frames.part(frames.range.start + 1..frames.range.end);
+        *frames = frames.part(frames.range.start..frames.range.start + 1);
+        Segment::Frames(rest)
+    }
+
+    /// The first frame alone.
+    pub(super) fn first_frame(mut self) -> Segment {
+        if matches!(self, Segment::Frames(_)) {
+            self.split_first();
+        }
+        self
+    }
+}
+
+/// Consecutive frames of one batch.
+#[derive(Debug)]
+pub(super) struct Frames {
+    batch: Batch,
+    range: Range<usize>,
+    bytes: Bytes,
+    channel: Channel,
+    policy: SlowConsumer,
+}
+
+impl Frames {
+    /// The frames of `batch` of which the first `written` bytes have not all been written.
+    pub(super) fn after(batch: &Batch, written: usize, channel: &Channel, policy: SlowConsumer) -> Self {
+        let entries = batch.entries();
+        let begun = entries.partition_point(|entry| entry.start as usize <= written);
+        let range = begun.saturating_sub(1)..entries.len();
+        let bytes = batch.slice(range.clone());
+        Self {
+            batch: batch.clone(),
+            range,
+            bytes,
+            channel: channel.clone(),
+            policy,
+        }
+    }
+
+    /// How much of the first frame `written` bytes of the batch are.
+    pub(super) fn written(&self, written: usize) -> usize {
+        written - self.batch.entries()[self.range.start].start as usize
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    pub(super) fn policy(&self) -> SlowConsumer {
+        self.policy
+    }
+
+    /// Each frame by itself.
+    pub(super) fn each(&self) -> impl Iterator<Item = Frames> + '_ {
+        self.range.clone().map(|index| self.part(index..index + 1))
+    }
+
+    /// Whether this single frame replaces `older`: the same channel and subject, conflated.
+    pub(super) fn supersedes(&self, older: &Frames) -> bool {
+        older.policy == SlowConsumer::Latest
+            && older.len() == 1
+            && older.channel == self.channel
+            && older.subject() == self.subject()
+    }
+
+    fn subject(&self) -> u64 {
+        self.batch.entries()[self.range.start].subject
+    }
+
+    fn part(&self, range: Range<usize>) -> Frames {
+        let bytes = self.batch.slice(range.clone());
+        Frames {
+            batch: self.batch.clone(),
+            range,
+            bytes,
+            channel: self.channel.clone(),
+            policy: self.policy,
+        }
+    }
+
+    fn first_len(&self) -> usize {
+        let entries = self.batch.entries();
+        let start = entries[self.range.start].start as usize;
+        let end = match entries.get(self.range.start + 1) {
+            Some(next) => next.start as usize,
+            None => self.batch.bytes().len(),
+        };
+        end - start
+    }
+
+    /// Forgets the first frame and says how many bytes it had.
+    pub(super) fn drop_first(&mut self) -> usize {
+        let length = self.first_len();
+        self.range.start += 1;
+        self.bytes = self.bytes.slice(length..);
+        length
+    }
+}

@@ -1,0 +1,181 @@
+//! Starts everything that serves clients, and ends it in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tailwater_broker::feed::{Feed, Inbox};
+use tailwater_broker::publish::Publisher;
+use tailwater_broker::{Connection, ConnectionState};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, Health};
+use crate::config::Config;
+use crate::connections::{self, Connections};
+use crate::console::Console;
+use crate::error::EdgeError;
+use crate::nats::broker_config;
+use crate::worker::{self, Parts};
+
+/// A running edge.
+#[derive(Debug)]
+pub struct Server {
+    public: SocketAddr,
+    admin: SocketAddr,
+    publisher: Publisher,
+    stopping: watch::Sender<bool>,
+    feed: Feed,
+    workers: Vec<thread::JoinHandle<()>>,
+    /// A worker that ended says so.
+    ended: mpsc::Receiver<()>,
+    operators: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts the edge: listeners first, so that a taken port is known at once; then NATS, which may be
+    /// away; then the workers. Must be called in a tokio runtime, which serves the operators.
+    ///
+    /// # Errors
+    /// [`EdgeError`] for what cannot work. That NATS is away is no error: it is waited for.
+    pub async fn start(config: Config) -> Result<Self, EdgeError> {
+        let config = Arc::new(config);
+        let connections = Connections::new(config.websocket.max_connections);
+        let count = config.workers.get();
+        let listeners = connections::listeners(config.listen, count, config.outbox.send_buffer_bytes)?;
+        let public = listeners[0].local_addr().map_err(EdgeError::Runtime)?;
+        let listen_error = |source| EdgeError::Listen {
+            address: config.admin.listen,
+            source,
+        };
+        let admin_listener = TcpListener::bind(config.admin.listen)
+            .await
+            .map_err(listen_error)?;
+        let admin = admin_listener.local_addr().map_err(listen_error)?;
+
+        let nats = broker_config(&config.nats)?;
+        let inboxes: Vec<_> = (0..count)
+            .map(|_| Arc::new(Inbox::new(config.feed.worker_inbox_bytes)))
+            .collect();
+        let publisher = Publisher::new(Connection::open(&nats, "publish").await?);
+        let feed = Feed::start(nats, inboxes.clone(), config.feed.linger).await?;
+        let (stopping, stopped) = watch::channel(false);
+        let states = vec![feed.handle().state(), publisher.connection().state()];
+        let health = Health {
+            nats: states,
+            stopping: stopped.clone(),
+        };
+        let operators = tokio::spawn(admin::serve(admin_listener, health));
+
+        let console = config
+            .console
+            .enabled
+            .then(|| Arc::new(Console::new(&config, public)));
+        let (ending, ended) = mpsc::channel(count);
+        let mut workers = Vec::with_capacity(count);
+        for (index, (listener, inbox)) in listeners.into_iter().zip(inboxes).enumerate() {
+            let parts = Parts {
+                index,
+                config: config.clone(),
+                listener,
+                inbox,
+                feed: feed.handle(),
+                publisher: publisher.clone(),
+                connections: connections.clone(),
+                console: console.clone(),
+                stopping: stopped.clone(),
+            };
+            let ending = ending.clone();
+            let body = move || {
+                if let Err(error) = worker::run(parts) {
+                    tracing::error!(%error, "a worker cannot run");
+                }
+                // Nobody may listen any more.
+                let _ = ending.try_send(());
+            };
+            let name = format!("tailwater-{index}");
+            workers.push(
+                thread::Builder::new()
+                    .name(name)
+                    .spawn(body)
+                    .map_err(EdgeError::Runtime)?,
+            );
+        }
+        tracing::info!(%public, %admin, workers = count, connections = connections.limit(), "the edge serves");
+        Ok(Self {
+            public,
+            admin,
+            publisher,
+            stopping,
+            feed,
+            workers,
+            ended,
+            operators,
+        })
+    }
+
+    /// Where clients connect.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where operators ask.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Publishes over the edge's own connection.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// Waits until the edge's connections to NATS are up; false if that takes longer than `timeout`.
+    pub async fn connected(&self, timeout: Duration) -> bool {
+        let mut live = self.feed.handle().state();
+        let mut publish = self.publisher.connection().state();
+        let both = async {
+            for state in [&mut live, &mut publish] {
+                state
+                    .wait_for(|state| *state == ConnectionState::Connected)
+                    .await
+                    .ok()?;
+            }
+            Some(())
+        };
+        matches!(tokio::time::timeout(timeout, both).await, Ok(Some(())))
+    }
+
+    /// Waits until a worker ends without having been asked to.
+    pub async fn failed(&mut self) -> EdgeError {
+        self.ended.recv().await;
+        EdgeError::Worker
+    }
+
+    /// Stops: not ready any more, no new connections, every client is told to reconnect elsewhere, and
+    /// what waits for it is written, for at most `drain.timeout`.
+    ///
+    /// # Errors
+    /// [`EdgeError::Worker`] if a worker has panicked.
+    pub async fn stop(self) -> Result<(), EdgeError> {
+        self.stopping.send_replace(true);
+        let (workers, feed) = (self.workers, self.feed);
+        let joined = tokio::task::spawn_blocking(move || {
+            let joined = workers
+                .into_iter()
+                .map(thread::JoinHandle::join)
+                .filter(Result::is_err)
+                .count();
+            feed.stop();
+            joined
+        });
+        let panicked = joined.await.map_err(|_| EdgeError::Worker)?;
+        self.operators.abort();
+        if panicked > 0 {
+            Err(EdgeError::Worker)
+        } else {
+            Ok(())
+        }
+    }
+}

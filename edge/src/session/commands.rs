@@ -1,0 +1,151 @@
+//! Carries out what a client asks.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tailwater_broker::BrokerError;
+use tailwater_broker::feed::Terms;
+use tailwater_broker::subject::SubjectPrefix;
+use tailwater_protocol::channel::Channel;
+use tailwater_protocol::command::{CommandMessage, Publish};
+use tailwater_protocol::error::{ErrorCode, ErrorMessage};
+use tailwater_protocol::message::ServerMessage;
+use tailwater_protocol::push::Push;
+use tailwater_protocol::reply::Reply;
+
+use super::state::{self, Action};
+use super::{Session, Subscription};
+use crate::config::Namespace;
+use crate::frames;
+use crate::worker::Worker;
+
+/// When a client should try again after `unavailable`, in milliseconds.
+const RETRY_AFTER_MS: u32 = 2000;
+
+/// Carries out the commands of one message, in their order.
+pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[u8]) {
+    for command in session.codec.decode_commands(body) {
+        match command {
+            Ok(CommandMessage { id, command }) => {
+                tracing::trace!(session_id = session.id, command = command.kind(), "command");
+                match carry_out(session, worker, id, command).await {
+                    Ok(()) => {}
+                    Err(error) => refuse(session, ErrorMessage { id, ..error }),
+                }
+            }
+            Err(error) => refuse(session, error),
+        }
+    }
+}
+
+async fn carry_out(
+    session: &Rc<Session>,
+    worker: &Rc<Worker>,
+    id: Option<u32>,
+    command: tailwater_protocol::command::Command,
+) -> Result<(), ErrorMessage> {
+    let limit = worker.config().websocket.max_channels_per_session;
+    let action = {
+        let subscriptions = session.subscriptions.borrow();
+        let subscribed: Vec<&Channel> = subscriptions.iter().map(|held| &held.channel).collect();
+        state::decide(command, &worker.config().namespaces, &subscribed, limit)?
+    };
+    match action {
+        Action::Reply(reply) => answer(session, id, reply),
+        Action::Subscribe { channel, namespace } => {
+            subscribe(session, worker, id, channel, &namespace).await?;
+        }
+        Action::Unsubscribe { channel } => {
+            unsubscribe(session, worker, &channel);
+            answer(session, id, Reply::Unsubscribed { channel });
+        }
+        Action::Publish { publish, namespace } => {
+            self::publish(worker, &publish, &namespace).await?;
+            answer(
+                session,
+                id,
+                Reply::Published {
+                    offset: None,
+                    duplicate: false,
+                },
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn subscribe(
+    session: &Rc<Session>,
+    worker: &Rc<Worker>,
+    id: Option<u32>,
+    channel: Channel,
+    namespace: &Arc<Namespace>,
+) -> Result<(), ErrorMessage> {
+    let joined = worker
+        .feed()
+        .join(worker.index(), session.codec, &channel, &terms(namespace))
+        .await;
+    let membership = joined.map_err(|error| broker_error(&error, &channel))?;
+    // The answer and the seat in one step: no publication can come between them.
+    answer(session, id, Reply::Subscribed(state::live(channel.clone())));
+    let interest = membership.interest().id();
+    let seat = worker
+        .hub()
+        .borrow_mut()
+        .add(interest, &channel, namespace, session);
+    session.subscriptions.borrow_mut().push(Subscription {
+        channel,
+        seat,
+        _membership: membership,
+    });
+    Ok(())
+}
+
+fn terms(namespace: &Namespace) -> Terms {
+    let prefix = SubjectPrefix::new(namespace.subject_prefix.as_deref().unwrap_or_default());
+    Terms {
+        prefix,
+        max_delay: namespace.max_delay,
+    }
+}
+
+fn unsubscribe(session: &Session, worker: &Worker, channel: &Channel) {
+    let held = {
+        let mut subscriptions = session.subscriptions.borrow_mut();
+        let index = subscriptions.iter().position(|held| held.channel == *channel);
+        index.map(|index| subscriptions.swap_remove(index))
+    };
+    if let Some(held) = held {
+        worker.hub().borrow_mut().remove(held.seat, session.codec);
+    }
+}
+
+async fn publish(worker: &Worker, publish: &Publish, namespace: &Namespace) -> Result<(), ErrorMessage> {
+    let payload = publish.payload.to_bytes();
+    let published = worker
+        .publisher()
+        .publish(&terms(namespace).prefix, &publish.channel, payload)
+        .await;
+    published.map_err(|error| broker_error(&error, &publish.channel))
+}
+
+fn broker_error(error: &BrokerError, channel: &Channel) -> ErrorMessage {
+    let (code, retry_after_ms) = match error {
+        BrokerError::TooLarge { .. } => (ErrorCode::TooLarge, None),
+        BrokerError::Refused { .. } => (ErrorCode::Unavailable, None),
+        _ => (ErrorCode::Unavailable, Some(RETRY_AFTER_MS)),
+    };
+    let refusal = state::refusal(code, error.to_string(), Some(channel));
+    ErrorMessage {
+        retry_after_ms,
+        ..refusal
+    }
+}
+
+fn answer(session: &Session, id: Option<u32>, reply: Reply) {
+    session.push_message(frames::message(session.codec, ServerMessage::reply(id, reply)));
+}
+
+fn refuse(session: &Session, error: ErrorMessage) {
+    session.push_message(frames::message(session.codec, Push::Error(error)));
+}

@@ -1,0 +1,64 @@
+//! Pings, and the end of clients that do not answer them. One timer a worker, none a session.
+//!
+//! Each second it is the turn of every session whose key falls on it, so that the pings of a worker
+//! spread over the interval. Any byte from a client counts as its answer.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tailwater_protocol::close::CloseCode;
+use tailwater_protocol::frame::{self, Opcode};
+use tokio::time::MissedTickBehavior;
+
+use super::{End, Session};
+use crate::worker::Worker;
+
+/// Runs for as long as the worker does.
+pub(crate) async fn run(worker: Rc<Worker>) {
+    let settings = &worker.config().websocket;
+    let interval = seconds(settings.ping_interval);
+    let patience = seconds(settings.pong_timeout).min(interval - 1).max(1);
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    for turn in 0.. {
+        second.tick().await;
+        each(
+            &worker,
+            turn + interval - patience,
+            interval,
+            Session::expect_pong,
+        );
+        each(&worker, turn, interval, Session::ping);
+    }
+}
+
+fn seconds(duration: Duration) -> usize {
+    usize::try_from(duration.as_secs()).unwrap_or(usize::MAX).max(2)
+}
+
+/// Every session whose turn it is.
+fn each(worker: &Worker, turn: usize, interval: usize, act: impl Fn(&Session)) {
+    let sessions = worker.sessions().borrow();
+    let keys = (turn % interval..sessions.capacity()).step_by(interval);
+    for session in keys.filter_map(|key| sessions.get(key)) {
+        act(session);
+    }
+}
+
+impl Session {
+    fn ping(&self) {
+        self.awaiting_pong.set(true);
+        self.push_message(ping_frame());
+    }
+
+    fn expect_pong(&self) {
+        if self.awaiting_pong.get() {
+            self.end(End::Cut(CloseCode::PingTimeout, CloseCode::PingTimeout.reason()));
+        }
+    }
+}
+
+fn ping_frame() -> Bytes {
+    frame::frame(Opcode::Ping, &[])
+}

@@ -1,0 +1,135 @@
+//! What a command may do: the rules of a session, without I/O and without a clock.
+
+use std::sync::Arc;
+
+use tailwater_protocol::channel::Channel;
+use tailwater_protocol::command::{Command, Publish, Subscribe};
+use tailwater_protocol::error::{ErrorCode, ErrorMessage};
+use tailwater_protocol::reply::{Reply, Subscribed};
+
+use crate::config::{Namespace, Namespaces, ResolveError};
+
+/// What is to be done about a command.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Answer at once.
+    Reply(Reply),
+    /// Join the channel, then answer.
+    Subscribe {
+        channel: Channel,
+        namespace: Arc<Namespace>,
+    },
+    /// Leave the channel, then answer.
+    Unsubscribe { channel: Channel },
+    /// Publish, then answer.
+    Publish {
+        publish: Publish,
+        namespace: Arc<Namespace>,
+    },
+}
+
+/// Decides about `command`, for a session that holds `subscribed` and may hold `limit` channels.
+///
+/// # Errors
+/// What the client is told instead.
+pub(crate) fn decide(
+    command: Command,
+    namespaces: &Namespaces,
+    subscribed: &[&Channel],
+    limit: usize,
+) -> Result<Action, ErrorMessage> {
+    match command {
+        Command::Ping => Ok(Action::Reply(Reply::Pong)),
+        Command::Subscribe(subscribe) => decide_subscribe(subscribe, namespaces, subscribed, limit),
+        Command::Unsubscribe(unsubscribe) => Ok(Action::Unsubscribe {
+            channel: unsubscribe.channel,
+        }),
+        Command::Publish(publish) => decide_publish(publish, namespaces),
+        other => {
+            let message = format!("`{}` is not available on this server", other.kind());
+            Err(refusal(ErrorCode::UnknownType, message, None))
+        }
+    }
+}
+
+fn decide_subscribe(
+    subscribe: Subscribe,
+    namespaces: &Namespaces,
+    subscribed: &[&Channel],
+    limit: usize,
+) -> Result<Action, ErrorMessage> {
+    let Subscribe {
+        channel,
+        since,
+        latest,
+    } = subscribe;
+    let namespace = resolve(&channel, namespaces)?;
+    if since.is_some() || latest {
+        let message = format!("`{channel}` is live: it has no history, so leave out `since` and `latest`");
+        return Err(refusal(ErrorCode::NotDurable, message, Some(&channel)));
+    }
+    if subscribed.contains(&&channel) {
+        return Ok(Action::Reply(Reply::Subscribed(live(channel))));
+    }
+    if subscribed.len() >= limit {
+        let message = format!("a session may hold {limit} channels: unsubscribe from one first");
+        return Err(refusal(ErrorCode::Limit, message, Some(&channel)));
+    }
+    Ok(Action::Subscribe {
+        channel,
+        namespace: namespace.clone(),
+    })
+}
+
+fn decide_publish(publish: Publish, namespaces: &Namespaces) -> Result<Action, ErrorMessage> {
+    let channel = &publish.channel;
+    if channel.is_wildcard() {
+        let message = format!("`{channel}` is a pattern: publish to one channel");
+        return Err(refusal(ErrorCode::BadMessage, message, Some(channel)));
+    }
+    let namespace = resolve(channel, namespaces)?;
+    if !namespace.publish {
+        let message = format!("clients may not publish to `{channel}`");
+        return Err(refusal(ErrorCode::Forbidden, message, Some(channel)));
+    }
+    Ok(Action::Publish {
+        namespace: namespace.clone(),
+        publish,
+    })
+}
+
+/// The namespace of a channel, if an anonymous client may use it.
+fn resolve<'a>(channel: &Channel, namespaces: &'a Namespaces) -> Result<&'a Arc<Namespace>, ErrorMessage> {
+    let namespace = namespaces.resolve(channel).map_err(|error| {
+        let code = match error {
+            ResolveError::NoSuchChannel => ErrorCode::NoSuchChannel,
+            ResolveError::Forbidden(_) => ErrorCode::Forbidden,
+        };
+        refusal(code, error.to_string(), Some(channel))
+    })?;
+    if !namespace.anonymous {
+        let message = format!("`{channel}` is not open to anonymous clients");
+        return Err(refusal(ErrorCode::Forbidden, message, Some(channel)));
+    }
+    Ok(namespace)
+}
+
+/// The answer to a subscription of a live channel.
+pub(crate) fn live(channel: Channel) -> Subscribed {
+    Subscribed {
+        channel,
+        durable: false,
+        offset: None,
+        epoch: None,
+        recovered: None,
+    }
+}
+
+/// An error for the client; its `id` is added by whoever knows the command.
+pub(crate) fn refusal(code: ErrorCode, message: String, channel: Option<&Channel>) -> ErrorMessage {
+    let channel = channel.map(|channel| channel.as_str().to_owned());
+    ErrorMessage {
+        channel,
+        ..ErrorMessage::new(code, message)
+    }
+}

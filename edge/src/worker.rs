@@ -1,0 +1,240 @@
+//! One core: a current-thread runtime with its own listener, sessions and hub. Nothing in here is
+//! shared with another thread but the inbox that the feed fills.
+
+use std::cell::{RefCell, RefMut};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use slab::Slab;
+use tailwater_broker::feed::{FeedHandle, Inbox};
+use tailwater_broker::publish::Publisher;
+use tailwater_protocol::close::CloseCode;
+use tailwater_protocol::codec::Codec;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::LocalSet;
+
+use crate::config::Config;
+use crate::connections::{Admission, Connections};
+use crate::console::Console;
+use crate::error::EdgeError;
+use crate::http;
+use crate::hub::{self, Hub};
+use crate::outbox::OutboxLimits;
+use crate::session::{self, End, Session, heartbeat};
+
+/// One read from a socket takes at most this many bytes.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// The pause after a failed accept, such as for want of files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a worker is made of; crosses to the worker's thread.
+pub(crate) struct Parts {
+    pub(crate) index: usize,
+    pub(crate) config: Arc<Config>,
+    pub(crate) listener: std::net::TcpListener,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) feed: FeedHandle,
+    pub(crate) publisher: Publisher,
+    pub(crate) connections: Connections,
+    pub(crate) console: Option<Arc<Console>>,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// What the tasks of one worker share.
+pub(crate) struct Worker {
+    parts: Parts,
+    hub: RefCell<Hub>,
+    sessions: RefCell<Slab<Rc<Session>>>,
+    /// The last session has left.
+    empty: Notify,
+    scratch: RefCell<Box<[u8]>>,
+}
+
+impl Worker {
+    pub(crate) fn index(&self) -> usize {
+        self.parts.index
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.parts.config
+    }
+
+    pub(crate) fn feed(&self) -> &FeedHandle {
+        &self.parts.feed
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.parts.publisher
+    }
+
+    pub(crate) fn console(&self) -> Option<&Arc<Console>> {
+        self.parts.console.as_ref()
+    }
+
+    pub(crate) fn hub(&self) -> &RefCell<Hub> {
+        &self.hub
+    }
+
+    pub(crate) fn sessions(&self) -> &RefCell<Slab<Rc<Session>>> {
+        &self.sessions
+    }
+
+    /// The buffer that every read of this worker goes through; never held across an await.
+    pub(crate) fn scratch(&self) -> RefMut<'_, [u8]> {
+        RefMut::map(self.scratch.borrow_mut(), |scratch| &mut **scratch)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.parts.stopping.borrow()
+    }
+}
+
+/// The worker's thread: serves until the process stops and the last session has left.
+///
+/// # Errors
+/// [`EdgeError::Runtime`] if there is no runtime or no listener to be had.
+pub(crate) fn run(parts: Parts) -> Result<(), EdgeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(EdgeError::Runtime)?;
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, async {
+        let listener = TcpListener::from_std(parts.listener.try_clone().map_err(EdgeError::Runtime)?)
+            .map_err(EdgeError::Runtime)?;
+        let worker = Rc::new(Worker {
+            parts,
+            hub: RefCell::default(),
+            sessions: RefCell::default(),
+            empty: Notify::new(),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+        });
+        serve(worker, listener).await;
+        Ok(())
+    })
+    // Dropping the LocalSet ends whatever did not leave in time.
+}
+
+async fn serve(worker: Rc<Worker>, listener: TcpListener) {
+    let mut stopping = worker.parts.stopping.clone();
+    tokio::select! {
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = accept(&worker, listener) => {}
+        () = fan_out(&worker) => {}
+        () = heartbeat::run(worker.clone()) => {}
+    }
+    for (_, session) in &*worker.sessions.borrow() {
+        session.end(End::Close(CloseCode::Drain, CloseCode::Drain.reason()));
+    }
+    let left = async {
+        while !worker.sessions.borrow().is_empty() {
+            worker.empty.notified().await;
+        }
+    };
+    if tokio::time::timeout(worker.config().drain.timeout, left)
+        .await
+        .is_err()
+    {
+        let count = worker.sessions.borrow().len();
+        tracing::warn!(count, "sessions did not leave in time and were cut off");
+    }
+}
+
+/// Passes on what the feed brings.
+async fn fan_out(worker: &Worker) {
+    let outbox = &worker.config().outbox;
+    let limits = OutboxLimits {
+        bytes: outbox.max_bytes,
+        frames: outbox.max_messages,
+    };
+    let mut deliveries = Vec::new();
+    loop {
+        worker.parts.inbox.take(&mut deliveries).await;
+        hub::deliver(&worker.hub, &mut deliveries, limits).await;
+        // A busy feed must not keep this loop from the worker's other tasks.
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
+    loop {
+        let (socket, remote_addr) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match worker.parts.connections.admit() {
+            Some(admission) => {
+                let worker = worker.clone();
+                tokio::task::spawn_local(connection(worker, socket, remote_addr, admission));
+            }
+            None => http::refuse(&socket),
+        }
+    }
+}
+
+/// One connection from its first byte to its last.
+async fn connection(worker: Rc<Worker>, socket: TcpStream, remote_addr: SocketAddr, admission: Admission) {
+    prepare(&socket, worker.config().outbox.unsent_low_water_bytes);
+    // The HTTP phase is large and short: in a box that is gone before the session begins.
+    let upgraded = Box::pin(http::serve(&worker, socket, remote_addr)).await;
+    if let Some(http::Upgraded {
+        socket,
+        read_ahead,
+        codec,
+    }) = upgraded
+    {
+        let (session, key) = enter(&worker, codec, remote_addr, socket);
+        if worker.is_stopping() {
+            session.end(End::Close(CloseCode::Drain, CloseCode::Drain.reason()));
+        }
+        session::run(session, worker.clone(), read_ahead).await;
+        exit(&worker, key);
+    }
+    drop(admission);
+}
+
+/// Small writes go out at once, and the kernel keeps little of what a slow client does not read: else
+/// megabytes would hide there before any policy acts.
+fn prepare(socket: &TcpStream, unsent_low_water_bytes: u32) {
+    let options = socket2::SockRef::from(socket);
+    let set = options.set_tcp_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let set = set.and_then(|()| options.set_tcp_notsent_lowat(unsent_low_water_bytes));
+    if let Err(error) = set {
+        tracing::debug!(%error, "cannot set the options of a socket");
+    }
+}
+
+fn enter(worker: &Worker, codec: Codec, remote_addr: SocketAddr, socket: TcpStream) -> (Rc<Session>, usize) {
+    let id = fastrand::u64(..);
+    let session = Rc::new(Session::new(id, codec, remote_addr, socket));
+    let key = worker.sessions.borrow_mut().insert(session.clone());
+    tracing::debug!(session_id = %format_args!("{id:016x}"), %remote_addr, ?codec, "session begins");
+    (session, key)
+}
+
+fn exit(worker: &Worker, key: usize) {
+    let mut sessions = worker.sessions.borrow_mut();
+    sessions.remove(key);
+    if sessions.is_empty() {
+        worker.empty.notify_one();
+    }
+}
+
+/// Bytes that a client sent behind its handshake, without the buffer that they came in.
+pub(crate) fn compact(read_ahead: &Bytes) -> Bytes {
+    if read_ahead.is_empty() {
+        Bytes::new()
+    } else {
+        Bytes::copy_from_slice(read_ahead)
+    }
+}
