@@ -1,0 +1,42 @@
+//! The `tailwater` binary as it was built with the tests.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The path of the binary; `TAILWATER_BIN` if that is set, else it is built now.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY
+        .get_or_init(|| {
+            if let Some(path) = std::env::var_os("TAILWATER_BIN") {
+                return path.into();
+            }
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut build = Command::new(cargo);
+            build.args([
+                "build",
+                "--quiet",
+                "--package",
+                "tailwater-edge",
+                "--bin",
+                "tailwater",
+            ]);
+            if !cfg!(debug_assertions) {
+                build.arg("--release");
+            }
+            let built = build.status().expect("cargo runs");
+            assert!(built.success(), "the binary builds");
+            // target/<profile>/deps/<test> stands beside target/<profile>/tailwater.
+            let test = std::env::current_exe().expect("a test is a program");
+            let profile = test
+                .parent()
+                .and_then(|deps| deps.parent())
+                .expect("a target folder");
+            profile.join("tailwater")
+        })
+        .clone()
+}

@@ -1,0 +1,97 @@
+//! An edge in the test's own process.
+
+use std::io::Write;
+
+use tailwater_edge::config::Config;
+use tailwater_edge::{Server, client};
+
+use crate::{NatsServer, soon};
+
+/// What most tests configure: every channel open to everybody, `chat.>` for publications too.
+pub const OPEN: &str = r#"
+[namespace.all]
+channels = ">"
+anonymous = true
+[namespace.chat]
+channels = "chat.>"
+anonymous = true
+publish = true
+"#;
+
+/// A running edge.
+pub struct Edge {
+    server: Server,
+    ws: String,
+}
+
+impl Edge {
+    /// An edge with the [`OPEN`] configuration, connected to `nats`.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start(nats: &NatsServer) -> Self {
+        Self::start_with(nats.url(), OPEN).await
+    }
+
+    /// An edge with this configuration, on free ports, connected to the NATS at `nats`.
+    ///
+    /// # Panics
+    /// If it does not start, or does not reach NATS.
+    pub async fn start_with(nats: &str, config: &str) -> Self {
+        let edge = Self::start_unconnected(nats, config).await;
+        let connected = edge.server.connected(crate::DEADLINE).await;
+        assert!(connected, "the edge connects to {nats}");
+        edge
+    }
+
+    /// As [`Edge::start_with`], without waiting for NATS.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_unconnected(nats: &str, config: &str) -> Self {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(config.as_bytes())
+            .expect("a temporary file takes text");
+        let flags = [
+            ("listen", "127.0.0.1:0".to_owned()),
+            ("admin.listen", "127.0.0.1:0".to_owned()),
+            ("edge.workers", "2".to_owned()),
+            ("nats.url", nats.to_owned()),
+        ];
+        let config = Config::load(Some(file.path()), [], &flags).expect("the configuration is right");
+        let path = config.websocket.path.clone();
+        let server = soon("a start", Box::pin(Server::start(config)))
+            .await
+            .expect("the edge starts");
+        let ws = client::url(server.public_addr(), &path);
+        Self { server, ws }
+    }
+
+    /// The WebSocket address.
+    pub fn ws(&self) -> &str {
+        &self.ws
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// What the admin listener answers: the status and the body.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        crate::raw_socket::get(self.server.admin_addr(), path).await
+    }
+
+    /// Stops it in order.
+    ///
+    /// # Panics
+    /// If a worker has panicked.
+    pub async fn stop(self) {
+        soon("a clean end", self.server.stop())
+            .await
+            .expect("no worker panicked");
+    }
+}
