@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request, StatusCode, Version};
 use tailwater_protocol::codec::Codec;
@@ -21,6 +21,10 @@ pub(crate) enum Refusal {
     Method,
     #[error("a WebSocket handshake needs HTTP/1.1")]
     HttpVersion,
+    #[error("the header `Host` must be there, once")]
+    Host,
+    #[error("a WebSocket handshake has no body")]
+    Body,
     #[error("this is a WebSocket address: the header `Upgrade: websocket` is missing")]
     Upgrade,
     #[error("the header `Connection` must name `Upgrade`; a proxy may have removed it")]
@@ -93,6 +97,16 @@ fn check<B>(request: &Request<B>) -> Result<Codec, Refusal> {
     if request.version() != Version::HTTP_11 {
         return Err(Refusal::HttpVersion);
     }
+    // RFC 9112 section 3.2, RFC 6455 section 4.2.1.
+    if headers.get_all(HOST).iter().count() != 1 {
+        return Err(Refusal::Host);
+    }
+    // Its bytes would be read as frames.
+    if headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+    {
+        return Err(Refusal::Body);
+    }
     if !lists(headers, UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket")) {
         return Err(Refusal::Upgrade);
     }
@@ -136,6 +150,7 @@ mod tests {
     fn request(change: impl FnOnce(&mut Request<()>)) -> Request<()> {
         let mut request = Request::new(());
         let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::from_static("edge"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -187,6 +202,9 @@ mod tests {
                 Refusal::HttpVersion,
                 400,
             ),
+            (without(HOST), Refusal::Host, 400),
+            (request(set(CONTENT_LENGTH, "5")), Refusal::Body, 400),
+            (request(set(TRANSFER_ENCODING, "chunked")), Refusal::Body, 400),
             (without(UPGRADE), Refusal::Upgrade, 426),
             (request(set(UPGRADE, "h2c")), Refusal::Upgrade, 426),
             (without(CONNECTION), Refusal::Connection, 400),

@@ -115,9 +115,7 @@ fn the_reference_lists_every_key_once_and_every_default_is_valid() {
 
 #[test]
 fn the_readme_has_the_reference() {
-    let Ok(readme) = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")) else {
-        return;
-    };
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     assert!(
         readme.contains(&reference()),
         "the settings in README.md should be:\n{}",
