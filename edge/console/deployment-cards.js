@@ -30,9 +30,9 @@ export class DeploymentCards {
   update(status) {
     let deployment = this.#byId.get(status.id);
     if (!deployment) {
+      this.#makeRoom();
       deployment = this.#build(status);
       this.#byId.set(status.id, deployment);
-      this.#makeRoom();
     }
     const ended = ENDED.has(status.phase);
     if (ended && !ENDED.has(deployment.status.phase)) this.#onEnd(status);
@@ -78,9 +78,9 @@ export class DeploymentCards {
     return tally;
   }
 
-  /** The oldest that has ended goes first; if all run, the oldest. */
+  /** Room for one more: the oldest that has ended goes first; if all run, the oldest. */
   #makeRoom() {
-    while (this.#byId.size > MOST_CARDS) {
+    while (this.#byId.size >= MOST_CARDS) {
       const all = [...this.#byId.values()];
       const oldest = all.find(({ status }) => ENDED.has(status.phase)) ?? all[0];
       this.#byId.delete(oldest.status.id);

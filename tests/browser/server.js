@@ -14,16 +14,22 @@ const STOP_DEADLINE_MS = 20_000;
 const KEPT_STDERR_CHARS = 8_000;
 
 function binary() {
-  if (process.env.TAILWATER_BIN) return process.env.TAILWATER_BIN;
+  if (process.env.EDGE_BINARY) return process.env.EDGE_BINARY;
   const found = ["release", "debug"].map((profile) => fileURLToPath(new URL(`../../target/${profile}/tailwater`, import.meta.url))).find(existsSync);
-  if (!found) throw new Error("there is no tailwater binary: run `cargo build` first, or set TAILWATER_BIN");
+  if (!found) throw new Error("there is no tailwater binary: run `cargo build` first, or set EDGE_BINARY");
   return found;
 }
+
+/** Room for the bursts of the tests, whatever else this machine does. */
+const ROOMY = { TAILWATER_OUTBOX__MAX_BYTES: "16777216", TAILWATER_OUTBOX__MAX_MESSAGES: "100000" };
 
 /** A running `tailwater dev`: `http`, `ws`, `nats` and the rest of what it printed, and `stop()`. */
 export async function startServer({ listen = "127.0.0.1:0" } = {}) {
   const stateDir = await mkdtemp(join(tmpdir(), "tailwater-browser-"));
-  const process_ = spawn(binary(), ["dev", "--listen", listen, "--nats-listen", "127.0.0.1:0", "--state-dir", stateDir, "--json"], { stdio: ["ignore", "pipe", "pipe"] });
+  const process_ = spawn(binary(), ["dev", "--listen", listen, "--nats-listen", "127.0.0.1:0", "--state-dir", stateDir, "--json"], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...ROOMY },
+  });
 
   let stderr = "";
   process_.stderr.on("data", (chunk) => {
