@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The path of the binary; `TAILWATER_BIN` if that is set, else it is built now.
+/// The path of the binary; `EDGE_BINARY` if that is set, else it is built now.
 ///
 /// # Panics
 /// If it cannot be built.
@@ -12,7 +12,7 @@ pub fn binary() -> PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY
         .get_or_init(|| {
-            if let Some(path) = std::env::var_os("TAILWATER_BIN") {
+            if let Some(path) = std::env::var_os("EDGE_BINARY") {
                 return path.into();
             }
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -1,0 +1,102 @@
+"""Clients that are not ours: `websockets` receives what `nats-py` publishes, without any SDK."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import unittest
+
+import nats
+import websockets
+
+DEADLINE = 30
+
+
+class Edge:
+    """A `tailwater dev` of this test's own."""
+
+    def __init__(self, port, state_dir):
+        command = [os.environ["EDGE_BINARY"], "dev", "--json", "--no-demo", "--nats-listen", "127.0.0.1:0"]
+        command += ["--listen", f"127.0.0.1:{port}", "--state-dir", state_dir]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.ready = json.loads(self.process.stdout.readline())
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(DEADLINE)
+        self.process.stdout.close()
+
+
+async def receive(socket):
+    return json.loads(await asyncio.wait_for(socket.recv(), DEADLINE))
+
+
+async def publish(edge, subject, payload):
+    client = await nats.connect(edge.ready["nats"])
+    await client.publish(subject, payload)
+    await client.drain()
+
+
+async def subscribed(url):
+    """The classic client: connect, subscribe; its socket, with the first two messages checked."""
+    socket = await websockets.connect(url)
+    welcome = await receive(socket)
+    assert (welcome["type"], welcome["message"]) == ("connected", "Welcome!"), welcome
+    await socket.send(json.dumps({"type": "subscribe", "channel": "deployments"}))
+    assert (await receive(socket))["type"] == "subscribed"
+    return socket
+
+
+class ClassicClient(unittest.IsolatedAsyncioTestCase):
+    def setUp(self):
+        state = tempfile.TemporaryDirectory()
+        self.addCleanup(state.cleanup)
+        self.state_dir = state.name
+
+    def start(self, port=0):
+        edge = Edge(port, self.state_dir)
+        self.addCleanup(lambda: edge.process.poll() is None and edge.stop())
+        return edge
+
+    async def test_a_publication_arrives_as_an_update_with_its_payload_unchanged(self):
+        edge = self.start()
+        socket = await subscribed(edge.ready["ws"])
+        await publish(edge, "deployments", b'{"id":7,"state":"live"}')
+        expected = {"type": "update", "channel": "deployments", "payload": {"id": 7, "state": "live"}}
+        self.assertEqual(await receive(socket), expected)
+        await socket.close()
+
+    async def test_a_wrapper_that_backs_off_exponentially_gets_back_in_after_a_restart(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        edge = self.start(port)
+        url = edge.ready["ws"]
+        client = await subscribed(url)
+        edge.stop()
+        with self.assertRaises(websockets.ConnectionClosed) as closed:
+            await receive(client)
+        self.assertEqual(closed.exception.rcvd.code, 1012)
+        refused, delay = 0, 1
+        restart = None
+        while True:
+            try:
+                client = await subscribed(url)
+                break
+            except OSError:
+                refused += 1
+                self.assertLess(refused, 6)
+                restart = restart or asyncio.create_task(asyncio.to_thread(self.start, port))
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 30)
+        self.assertGreaterEqual(refused, 1)
+        await publish(await restart, "deployments", b'"again"')
+        self.assertEqual((await receive(client))["payload"], "again")
+        await client.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
