@@ -1,0 +1,3 @@
+//! What is put on an edge.
+
+pub(crate) mod fanout;
