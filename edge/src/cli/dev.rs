@@ -127,16 +127,17 @@ impl Dev {
   Three things to try:
 
     1. Open {http}/demo and watch deployments run, without polling.
-    2. Open {http}/#deployments, then in another terminal:
-         tailwater pub deployments '{{\"id\":7,\"state\":\"live\"}}'{option}
+    2. Open {http}/#channels=deployments, then in another terminal:
+         {program} pub deployments '{{\"id\":7,\"state\":\"live\"}}'{option}
        or with NATS's own client:
          nats pub -s {nats} deployments '{{\"id\":7,\"state\":\"live\"}}'
     3. Follow every deployment here:
-         tailwater sub {ws} 'deployments.*.status'
+         {program} sub {ws} 'deployments.*.status'
 
   Ctrl-C ends all of it.
 ",
             version = env!("CARGO_PKG_VERSION"),
+            program = program(),
             option = if nats.ends_with(":4222") {
                 String::new()
             } else {
@@ -144,4 +145,9 @@ impl Dev {
             },
         ))
     }
+}
+
+/// How this program was called, so that what we print can be typed.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "tailwater".to_owned())
 }
