@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::sync::mpsc;
 
 use crate::config::NatsConfig;
 use crate::connection::{Connection, Incident};
@@ -21,66 +22,97 @@ pub struct Report {
     pub new_enough: bool,
     /// Subjects that NATS does not let us subscribe to.
     pub refused: Vec<String>,
+    /// Whether NATS lets us subscribe to our own inboxes and publish to them, without which nothing works.
+    pub may_use_inbox: bool,
 }
 
 /// Connects and subscribes to each of `subjects` once, within `timeout` in all.
 ///
 /// # Errors
-/// [`BrokerError::Unreachable`] with what NATS said last, if there is no connection in time;
+/// [`BrokerError::Refusing`] with what kept us from NATS, [`BrokerError::Unreachable`] if it does not answer in time;
 /// [`BrokerError::Credentials`] and [`BrokerError::Setup`] for a configuration that can never work.
 pub async fn check(
     config: &NatsConfig,
     subjects: &[String],
     timeout: Duration,
 ) -> Result<Report, BrokerError> {
-    let (connection, mut incidents) = Connection::open_observed(config, "check").await?;
-    let mut last_error = None;
-    let mut refused = Vec::new();
     let work = async {
-        loop {
-            match incidents.recv().await {
-                Some(Incident::Connected) => break,
-                Some(Incident::Failed(error)) => last_error = Some(error),
-                Some(_) => {}
-                None => return Err(BrokerError::Stopped),
-            }
-        }
+        let (connection, mut incidents) = Connection::open_now(config, "check").await?;
         let client = connection.client();
-        // The server handles our lines in order: when our own message comes back, it has decided about
-        // every subscription before it.
-        let inbox = client.new_inbox();
         let setup = |error: async_nats::SubscribeError| BrokerError::Setup(Box::new(error));
-        let mut echo = client.subscribe(inbox.clone()).await.map_err(setup)?;
         let mut held = Vec::new();
         for subject in subjects {
             held.push(client.subscribe(subject.clone()).await.map_err(setup)?);
         }
-        client
-            .publish(inbox, bytes::Bytes::new())
-            .await
-            .map_err(|_| BrokerError::Away)?;
-        echo.next().await;
-        while let Ok(incident) = incidents.try_recv() {
-            if let Incident::SubscriptionRefused(subject) = incident {
-                refused.push(subject);
+        let (refused, may_use_inbox) = settle(&connection, &mut incidents).await?;
+        Ok(Report {
+            version: connection.server_version(),
+            new_enough: is_new_enough(&connection.server_version()),
+            refused: refused
+                .into_iter()
+                .filter_map(|incident| match incident {
+                    Incident::SubscriptionRefused(subject) => Some(subject),
+                    _ => None,
+                })
+                .collect(),
+            may_use_inbox,
+        })
+    };
+    let worked = tokio::time::timeout(timeout, work).await;
+    worked.unwrap_or(Err(BrokerError::Unreachable { timeout }))
+}
+
+/// Waits until the server has decided about everything that we have sent. Gives what it said meanwhile, and whether we
+/// may use inboxes.
+///
+/// The server handles our lines in order: when a message to our own inbox comes back, or is refused, it has handled
+/// all lines before it.
+pub(crate) async fn settle(
+    connection: &Connection,
+    incidents: &mut mpsc::Receiver<Incident>,
+) -> Result<(Vec<Incident>, bool), BrokerError> {
+    let client = connection.client();
+    let inbox = client.new_inbox();
+    let subscribed = client.subscribe(inbox.clone()).await;
+    let mut echo = subscribed.map_err(|error| BrokerError::Setup(Box::new(error)))?;
+    let mut said = Vec::new();
+    let mut may_use_inbox = true;
+    // Twice: refusals come by way of another task, which has run by the time a second message is back.
+    for _ in 0..2 {
+        let published = client.publish(inbox.clone(), bytes::Bytes::new()).await;
+        published.map_err(|_| BrokerError::Away)?;
+        tokio::select! {
+            used = refusal_of(&inbox, incidents, &mut said) => {
+                used?;
+                may_use_inbox = false;
+                break;
             }
+            message = echo.next() => may_use_inbox = message.is_some(),
         }
-        Ok(connection.server_version())
-    };
-    let version = match tokio::time::timeout(timeout, work).await {
-        Ok(version) => version?,
-        Err(_) => {
-            return Err(BrokerError::Unreachable {
-                timeout,
-                cause: last_error,
-            });
+    }
+    while let Ok(incident) = incidents.try_recv() {
+        said.push(incident);
+    }
+    Ok((said, may_use_inbox))
+}
+
+/// Waits until NATS refuses us `inbox`; collects what else it says.
+async fn refusal_of(
+    inbox: &str,
+    incidents: &mut mpsc::Receiver<Incident>,
+    said: &mut Vec<Incident>,
+) -> Result<(), BrokerError> {
+    loop {
+        match incidents.recv().await.ok_or(BrokerError::Away)? {
+            Incident::SubscriptionRefused(subject) | Incident::PublicationRefused(subject)
+                if subject == inbox =>
+            {
+                return Ok(());
+            }
+            Incident::Failed(_) | Incident::Disconnected => return Err(BrokerError::Away),
+            incident => said.push(incident),
         }
-    };
-    Ok(Report {
-        new_enough: is_new_enough(&version),
-        version,
-        refused,
-    })
+    }
 }
 
 /// Whether a version such as `2.11.3` or `2.12.0-beta.1` is at least [`OLDEST_SERVER`].

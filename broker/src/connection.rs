@@ -31,6 +31,8 @@ pub(crate) enum Incident {
     Failed(String),
     /// NATS refused a subscription to this subject.
     SubscriptionRefused(String),
+    /// NATS refused a publication on this subject.
+    PublicationRefused(String),
 }
 
 /// Incidents that are kept until the owner reads them; more are dropped, as the state is in the watch.
@@ -58,59 +60,29 @@ impl Connection {
         config: &NatsConfig,
         role: &str,
     ) -> Result<(Self, mpsc::Receiver<Incident>), BrokerError> {
-        let (state_sender, state) = watch::channel(ConnectionState::Away);
-        let (incident_sender, incidents) = mpsc::channel(INCIDENTS);
-        let longest = config.reconnect_max_delay;
-        let mut options = ConnectOptions::new()
-            .name(format!("{} {role}", config.name))
-            .connection_timeout(config.connect_timeout)
-            .ping_interval(config.ping_interval)
-            .custom_inbox_prefix(&config.inbox_prefix)
-            .retry_on_initial_connect()
-            .max_reconnects(None)
-            .reconnect_delay_callback(move |attempts| delay(attempts, longest, fastrand::f64()))
-            .require_tls(config.tls.required);
-        if config.tls.first {
-            options = options.tls_first();
+        let (options, observed) = observed(options(config, role).await?.retry_on_initial_connect(), role);
+        let connected = options.connect(&config.servers).await;
+        let client = connected.map_err(|error| BrokerError::Setup(Box::new(error)))?;
+        Ok(observed.of(client))
+    }
+
+    /// As [`Connection::open_observed`], for a command that a person waits for: tries each server once, and
+    /// returns when one has accepted us.
+    ///
+    /// # Errors
+    /// [`BrokerError::Credentials`], and [`BrokerError::Refusing`] with what is wrong in full.
+    pub(crate) async fn open_now(
+        config: &NatsConfig,
+        role: &str,
+    ) -> Result<(Self, mpsc::Receiver<Incident>), BrokerError> {
+        let (options, observed) = observed(options(config, role).await?, role);
+        match options.connect(&config.servers).await {
+            Ok(client) => Ok(observed.of(client)),
+            Err(error) => Err(BrokerError::Refusing {
+                servers: config.servers.join(", "),
+                source: explain(&error.to_string()).into(),
+            }),
         }
-        if let Some(ca_file) = &config.tls.ca_file {
-            options = options.add_root_certificates(ca_file.clone());
-        }
-        if let Some((certificate, key)) = &config.tls.client_certificate {
-            options = options.add_client_certificate(certificate.clone(), key.clone());
-        }
-        options = match &config.credentials {
-            Credentials::Anonymous => options,
-            Credentials::UserPassword { user, password } => {
-                options.user_and_password(user.clone(), password.clone())
-            }
-            Credentials::Token(token) => options.token(token.clone()),
-            Credentials::NkeySeed(seed) => options.nkey(seed.clone()),
-            Credentials::File(path) => {
-                options
-                    .credentials_file(path)
-                    .await
-                    .map_err(|source| BrokerError::Credentials {
-                        path: path.clone(),
-                        source,
-                    })?
-            }
-        };
-        let observer = Observer {
-            role: role.to_owned(),
-            state: state_sender,
-            incidents: incident_sender,
-        };
-        let observer = std::sync::Arc::new(observer);
-        options = options.event_callback(move |event| {
-            let observer = observer.clone();
-            async move { observer.observe(event) }
-        });
-        let client = options
-            .connect(&config.servers)
-            .await
-            .map_err(|error| BrokerError::Setup(Box::new(error)))?;
-        Ok((Self { client, state }, incidents))
     }
 
     /// How the connection is, and a way to wait until that changes.
@@ -133,7 +105,7 @@ impl Connection {
         match tokio::time::timeout(timeout, connected).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(BrokerError::Stopped),
-            Err(_) => Err(BrokerError::Unreachable { timeout, cause: None }),
+            Err(_) => Err(BrokerError::Unreachable { timeout }),
         }
     }
 
@@ -150,6 +122,74 @@ impl Connection {
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
+}
+
+/// What the configuration says, in the client library's words.
+async fn options(config: &NatsConfig, role: &str) -> Result<ConnectOptions, BrokerError> {
+    let longest = config.reconnect_max_delay;
+    let mut options = ConnectOptions::new()
+        .name(format!("{} {role}", config.name))
+        .connection_timeout(config.connect_timeout)
+        .ping_interval(config.ping_interval)
+        .custom_inbox_prefix(&config.inbox_prefix)
+        .max_reconnects(None)
+        .reconnect_delay_callback(move |attempts| delay(attempts, longest, fastrand::f64()))
+        .require_tls(config.tls.required);
+    if config.tls.first {
+        options = options.tls_first();
+    }
+    if let Some(ca_file) = &config.tls.ca_file {
+        options = options.add_root_certificates(ca_file.clone());
+    }
+    if let Some((certificate, key)) = &config.tls.client_certificate {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    options = match &config.credentials {
+        Credentials::Anonymous => options,
+        Credentials::UserPassword { user, password } => {
+            options.user_and_password(user.clone(), password.clone())
+        }
+        Credentials::Token(token) => options.token(token.clone()),
+        Credentials::NkeySeed(seed) => options.nkey(seed.clone()),
+        Credentials::File(path) => {
+            options
+                .credentials_file(path)
+                .await
+                .map_err(|source| BrokerError::Credentials {
+                    path: path.clone(),
+                    source,
+                })?
+        }
+    };
+    Ok(options)
+}
+
+/// What a connection tells, before there is one.
+struct Observed {
+    state: watch::Receiver<ConnectionState>,
+    incidents: mpsc::Receiver<Incident>,
+}
+
+impl Observed {
+    fn of(self, client: Client) -> (Connection, mpsc::Receiver<Incident>) {
+        let state = self.state;
+        (Connection { client, state }, self.incidents)
+    }
+}
+
+fn observed(options: ConnectOptions, role: &str) -> (ConnectOptions, Observed) {
+    let (state_sender, state) = watch::channel(ConnectionState::Away);
+    let (incident_sender, incidents) = mpsc::channel(INCIDENTS);
+    let observer = std::sync::Arc::new(Observer {
+        role: role.to_owned(),
+        state: state_sender,
+        incidents: incident_sender,
+    });
+    let options = options.event_callback(move |event| {
+        let observer = observer.clone();
+        async move { observer.observe(event) }
+    });
+    (options, Observed { state, incidents })
 }
 
 /// Turns the client library's events into our state, incidents and log lines.
@@ -174,14 +214,14 @@ impl Observer {
                 Incident::Disconnected
             }
             Event::SlowConsumer(_) => Incident::SlowConsumer,
-            Event::ServerError(ServerError::Other(text)) => match refused_subject(&text) {
-                Some(subject) => {
+            Event::ServerError(ServerError::Other(text)) => match refused(&text) {
+                Some(incident) => {
                     tracing::warn!(
                         role,
-                        subject,
-                        "NATS refused a subscription: check the user's permissions"
+                        error = text,
+                        "NATS refused a subject: check the user's permissions"
                     );
-                    Incident::SubscriptionRefused(subject.to_owned())
+                    incident
                 }
                 None => return tracing::warn!(role, error = text, "NATS reports an error"),
             },
@@ -204,13 +244,28 @@ impl Observer {
     }
 }
 
-/// The subject in `Permissions Violation for Subscription to "x"` (NATS client protocol, `-ERR`).
-fn refused_subject(text: &str) -> Option<&str> {
+/// What `Permissions Violation for Subscription to "x"` and `… for Publish to "x"` mean (NATS client
+/// protocol, `-ERR`).
+fn refused(text: &str) -> Option<Incident> {
     let lower = text.to_ascii_lowercase();
-    let start = lower.find("permissions violation for subscription to")?;
-    let mut quoted = text[start..].split('"');
-    quoted.next()?;
-    quoted.next()
+    let (_, action) = lower.split_once("permissions violation for ")?;
+    // Subjects tell upper from lower case.
+    let subject = text.split('"').nth(1)?.to_owned();
+    match action {
+        action if action.starts_with("subscription to") => Some(Incident::SubscriptionRefused(subject)),
+        action if action.starts_with("publish to") => Some(Incident::PublicationRefused(subject)),
+        _ => None,
+    }
+}
+
+/// An error of a first connection, for people.
+fn explain(error: &str) -> String {
+    // rustls met something else than TLS.
+    if error.contains("InvalidContentType") {
+        return "the server does not offer TLS, which the configuration requires".to_owned();
+    }
+    // It may quote what the server sent, line breaks and all.
+    error.replace(char::is_control, " ")
 }
 
 /// The pause before attempt number `attempts`: none before the first, then doubling from 50 ms up to
@@ -241,12 +296,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_subscription_names_its_subject() {
-        let text = "Permissions Violation for Subscription to \"secret.x\"";
-        assert_eq!(refused_subject(text), Some("secret.x"));
+    fn a_refusal_names_its_subject_and_what_was_refused() {
+        let subject = "Secret.x".to_owned();
         assert_eq!(
-            refused_subject("permissions violation for publish to \"x\""),
-            None
+            refused("Permissions Violation for Subscription to \"Secret.x\""),
+            Some(Incident::SubscriptionRefused(subject.clone()))
         );
+        assert_eq!(
+            refused("Permissions Violation for Publish to \"Secret.x\""),
+            Some(Incident::PublicationRefused(subject))
+        );
+        assert_eq!(refused("Maximum Payload Violation"), None);
     }
 }

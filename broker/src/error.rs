@@ -33,12 +33,19 @@ pub enum BrokerError {
     },
     /// No server could be reached in time, or none accepted us. Check the addresses, the credentials and
     /// the network policy.
-    #[error("no NATS server answered within {timeout:?}{}", cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default())]
+    #[error("no NATS server answered within {timeout:?}")]
     Unreachable {
         /// How long we tried.
         timeout: Duration,
-        /// What the last attempt said.
-        cause: Option<String>,
+    },
+    /// The servers were tried once, and none could be reached or accepted us. Check what the source says.
+    #[error("cannot connect to NATS at {servers}")]
+    Refusing {
+        /// Their addresses.
+        servers: String,
+        /// What the last of them said, or what kept us from it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// NATS refused the subject. The permissions of the edge's user do not cover it.
     #[error("NATS refused the subject `{subject}`: check the permissions of the edge's user")]

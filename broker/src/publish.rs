@@ -3,10 +3,14 @@
 //! A live publication is a plain NATS publish: it has no acknowledgement, and is lost if the link
 //! breaks before the server has read it. It is refused while we know that NATS is away.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tailwater_protocol::channel::Channel;
 
-use crate::connection::Connection;
+use crate::check;
+use crate::config::NatsConfig;
+use crate::connection::{Connection, Incident};
 use crate::error::BrokerError;
 use crate::subject::SubjectPrefix;
 
@@ -76,4 +80,38 @@ impl Publisher {
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// Publishes once over a connection of its own, and waits until the server has taken or refused it.
+///
+/// # Errors
+/// [`BrokerError::Refusing`] if there is no connection to be had, [`BrokerError::Unreachable`] if all of it takes longer
+/// than `timeout`, [`BrokerError::Refused`] if we may not publish on `subject`, [`BrokerError::TooLarge`].
+pub async fn publish_once(
+    config: &NatsConfig,
+    subject: &str,
+    payload: Bytes,
+    timeout: Duration,
+) -> Result<(), BrokerError> {
+    let work = async {
+        let (connection, mut incidents) = Connection::open_now(config, "pub").await?;
+        let (size, limit) = (payload.len(), connection.max_payload());
+        if size > limit {
+            return Err(BrokerError::TooLarge { size, limit });
+        }
+        let published = connection.client().publish(subject.to_owned(), payload).await;
+        published.map_err(|_| BrokerError::Away)?;
+        let (said, _) = check::settle(&connection, &mut incidents).await?;
+        let refused = said
+            .iter()
+            .any(|incident| matches!(incident, Incident::PublicationRefused(refused) if refused == subject));
+        if refused {
+            return Err(BrokerError::Refused {
+                subject: subject.to_owned(),
+            });
+        }
+        Ok(())
+    };
+    let worked = tokio::time::timeout(timeout, work).await;
+    worked.unwrap_or(Err(BrokerError::Unreachable { timeout }))
 }

@@ -62,6 +62,8 @@ pub(crate) fn run() -> ExitCode {
     };
     match result {
         Ok(code) => code,
+        // Whoever read our output has enough, as in `tailwater sub … | head -1`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
             ExitCode::from(if error.is::<ConfigErrors>() { 2 } else { 1 })
@@ -77,6 +79,12 @@ fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
     // A blocking step that hangs, such as a download, must not hold the end up.
     runtime.shutdown_background();
     result
+}
+
+/// Whether nobody reads standard output any more; a broken connection is wrapped in an error of its own.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let direct = error.downcast_ref::<std::io::Error>();
+    direct.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// One message with all its causes, on standard error.

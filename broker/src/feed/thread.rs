@@ -87,6 +87,8 @@ struct Feeder {
     unconfirmed: Vec<(u64, Arc<Interest>)>,
     /// The last number sent.
     number: u64,
+    /// After a reconnect: the number whose return shows that NATS sends again, so that a loss can be told.
+    loss_until: Option<u64>,
     was_connected: bool,
 }
 
@@ -101,31 +103,39 @@ impl Feeder {
             pumps: JoinSet::new(),
             unconfirmed: Vec::new(),
             number: 0,
+            loss_until: None,
             was_connected: false,
         }
     }
 
     async fn run(mut self) {
+        let mut stopped = self.work.stopped.clone();
+        // From outside: while NATS is away, the client library's queue may be full, and every step wait for it.
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = self.feed() => {}
+        }
+        self.pumps.shutdown().await;
+    }
+
+    async fn feed(&mut self) {
         let mut requests = Vec::new();
         let mut sweep = tokio::time::interval(SWEEP.max(self.work.linger / 2));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut stopped = self.work.stopped.clone();
         loop {
             tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => break,
                 count = self.work.requests.recv_many(&mut requests, 256) => {
                     if count == 0 {
                         break;
                     }
                     self.serve(requests.drain(..)).await;
                 }
-                Some(message) = self.echo.subscriber.next() => self.confirmed(&message.payload),
+                Some(message) = self.echo.subscriber.next() => self.confirmed(&message.payload).await,
                 Some(incident) = self.incidents.recv() => self.handle(incident).await,
                 Some(_) = self.pumps.join_next() => {}
                 _ = sweep.tick() => self.sweep(),
             }
         }
-        self.pumps.shutdown().await;
     }
 
     async fn serve(&mut self, opening: impl Iterator<Item = Arc<Interest>>) {
@@ -178,10 +188,16 @@ impl Feeder {
         }
     }
 
-    fn confirmed(&mut self, payload: &[u8]) {
+    async fn confirmed(&mut self, payload: &[u8]) {
         let Ok(number) = payload.try_into().map(u64::from_be_bytes) else {
             return;
         };
+        // A refusal comes before the number, but by way of the client library's task for events. That stands in this
+        // runtime's queue already, before a task that is spawned now.
+        let _ = tokio::spawn(async {}).await;
+        while let Ok(incident) = self.incidents.try_recv() {
+            self.handle(incident).await;
+        }
         self.unconfirmed.retain(|(wanted, interest)| {
             let done = *wanted <= number;
             if done {
@@ -189,21 +205,27 @@ impl Feeder {
             }
             !done
         });
+        if self.loss_until.is_some_and(|wanted| wanted <= number) {
+            self.loss_until = None;
+            self.announce(LostReason::NatsDisconnected);
+        }
     }
 
     async fn handle(&mut self, incident: Incident) {
         match incident {
             Incident::Connected => {
-                if self.was_connected {
-                    self.announce(LostReason::NatsDisconnected);
-                }
-                self.was_connected = true;
                 // A number sent over the broken link may be gone with it.
-                if !self.unconfirmed.is_empty() {
+                if self.was_connected || !self.unconfirmed.is_empty() {
                     self.ask_for_confirmation().await;
                 }
+                // Told when NATS sends again: who reads the state anew on the notice must not miss what
+                // is published while the subscriptions are still on their way.
+                if self.was_connected {
+                    self.loss_until = Some(self.number);
+                }
+                self.was_connected = true;
             }
-            Incident::Disconnected | Incident::Failed(_) => {}
+            Incident::Disconnected | Incident::Failed(_) | Incident::PublicationRefused(_) => {}
             Incident::SlowConsumer => self.announce(LostReason::NatsSlowConsumer),
             Incident::SubscriptionRefused(subject) => self.refuse(&subject),
         }

@@ -43,6 +43,14 @@ impl Check {
                 "error  NATS: server {version} is too old: {major}.{minor} or newer is needed"
             ))?;
         }
+        if !report.may_use_inbox {
+            mistakes += 1;
+            let prefix = &config.nats.inbox_prefix;
+            print_line(&format!(
+                "error  NATS: the edge's user may not both publish and subscribe to `{prefix}.>`: \
+                 allow it in its permissions, or set `nats.inbox_prefix` to what they allow"
+            ))?;
+        }
         for subject in &subjects {
             if report.refused.contains(subject) {
                 mistakes += 1;

@@ -2,11 +2,9 @@
 
 use std::io::Read;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use tailwater_broker::publish::Publisher;
-use tailwater_broker::{BrokerError, Connection};
+use tailwater_broker::publish::publish_once;
 use tailwater_edge::nats::broker_config;
 
 use super::options::{ConfigFile, Nats};
@@ -40,13 +38,14 @@ impl Pub {
             }
             data => data.as_bytes().to_vec(),
         };
-        let connection = Connection::open(&broker_config(&config.nats)?, "pub").await?;
-        let timeout = config.nats.connect_timeout;
-        connection.wait_until_connected(timeout).await?;
-        let publisher = Publisher::new(connection);
-        publisher.publish_subject(&self.subject, payload.into()).await?;
-        let flushed = tokio::time::timeout(Duration::from_secs(5), publisher.flush()).await;
-        flushed.unwrap_or(Err(BrokerError::Away))?;
+        let timeout = config.nats.connect_timeout * 2;
+        publish_once(
+            &broker_config(&config.nats)?,
+            &self.subject,
+            payload.into(),
+            timeout,
+        )
+        .await?;
         Ok(ExitCode::SUCCESS)
     }
 }

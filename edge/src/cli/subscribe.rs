@@ -113,7 +113,13 @@ async fn print_all(client: &mut Client, channels: &[Channel], left: &mut u64) ->
             Err(error) => return Ok(Ended::Broken(error)),
         };
         match &message.body {
-            ServerBody::Push(Push::Error(error)) => anyhow::bail!("{}: {}", error.code, error.message),
+            ServerBody::Push(Push::Error(error)) => {
+                let about = error
+                    .channel
+                    .as_ref()
+                    .map(|channel| format!("channel `{channel}`: "));
+                anyhow::bail!("{}{}: {}", about.unwrap_or_default(), error.code, error.message)
+            }
             ServerBody::Push(Push::Update(update)) => {
                 *left -= 1;
                 if terminal {

@@ -194,9 +194,17 @@ pub(super) fn read(nats: &mut Section<'_>, tls: NatsTlsConfig) -> NatsConfig {
 /// Reads `[nats.tls]`; whether `first` fits the addresses is judged by [`check_tls`].
 pub(super) fn read_tls(tls: &mut Section<'_>) -> NatsTlsConfig {
     let client = match (readable(tls, "cert_file"), readable(tls, "key_file")) {
-        (Some(cert_file), Some(key_file)) => Some(ClientCertificate { cert_file, key_file }),
+        (Some(cert_file), Some(key_file)) => {
+            check_pem(tls, "cert_file", &cert_file, "CERTIFICATE");
+            check_pem(tls, "key_file", &key_file, "PRIVATE KEY");
+            Some(ClientCertificate { cert_file, key_file })
+        }
         _ => None,
     };
+    let ca_file = readable(tls, "ca_file");
+    if let Some(ca_file) = &ca_file {
+        check_pem(tls, "ca_file", ca_file, "CERTIFICATE");
+    }
     for (one, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
         if tls.is_set(one) && !tls.is_set(other) {
             tls.refuse(one, format!("needs `{}` beside it", tls.path(other)));
@@ -205,7 +213,7 @@ pub(super) fn read_tls(tls: &mut Section<'_>) -> NatsTlsConfig {
     NatsTlsConfig {
         required: tls.boolean("required"),
         first: tls.boolean("first"),
-        ca_file: readable(tls, "ca_file"),
+        ca_file,
         client,
     }
 }
@@ -311,6 +319,21 @@ fn readable(section: &mut Section<'_>, key: &str) -> Option<PathBuf> {
         Ok(_) => Ok(Path::new(path).to_owned()),
         Err(error) => Err(format!("is `{path}`, which cannot be read: {error}")),
     })
+}
+
+/// Refuses a file without any block of this kind, which the NATS library would take for an empty list.
+fn check_pem(section: &mut Section<'_>, key: &str, path: &Path, label: &str) {
+    let end = format!("{label}-----");
+    let content = std::fs::read(path).unwrap_or_default();
+    let holds = String::from_utf8_lossy(&content)
+        .lines()
+        .any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&end));
+    if !holds {
+        section.refuse(
+            key,
+            format!("is `{}`, which holds no {label} in PEM", path.display()),
+        );
+    }
 }
 
 /// `SU`, 56 more characters of base 32.
