@@ -19,6 +19,10 @@ use tokio::net::TcpStream;
 use crate::upgrade;
 use crate::worker::{Worker, compact};
 
+/// How many header timeouts the HTTP phase of a connection may last, all its requests together. Nothing
+/// else ends one whose client does not read its responses, and it would hold its place for ever.
+const HEADER_TIMEOUTS: u32 = 6;
+
 /// A response with a whole body.
 pub(crate) type Reply = Response<Full<Bytes>>;
 
@@ -48,7 +52,12 @@ pub(crate) async fn serve(
         .header_read_timeout(settings.header_timeout)
         .max_buf_size(settings.max_header_bytes)
         .serve_connection(TokioIo::new(socket), service);
-    match connection.without_shutdown().await {
+    let longest = settings.header_timeout * HEADER_TIMEOUTS;
+    let Ok(ended) = tokio::time::timeout(longest, connection.without_shutdown()).await else {
+        tracing::debug!(%remote_addr, ?longest, "the HTTP connection lasts too long and is cut");
+        return None;
+    };
+    match ended {
         // It also ends this way without an upgrade: only an agreed codec makes it one.
         Ok(parts) => agreed.get().map(|codec| Upgraded {
             socket: parts.io.into_inner(),

@@ -20,6 +20,15 @@ use crate::error::EdgeError;
 use crate::nats::broker_config;
 use crate::worker::{self, Parts};
 
+/// Says that a worker has ended, also when it ends by a panic. Nobody may listen any more.
+struct Ending(mpsc::Sender<()>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(());
+    }
+}
+
 /// A running edge.
 #[derive(Debug)]
 pub struct Server {
@@ -79,7 +88,6 @@ impl Server {
             let parts = Parts {
                 index,
                 config: config.clone(),
-                listener,
                 inbox,
                 feed: feed.handle(),
                 publisher: publisher.clone(),
@@ -87,13 +95,12 @@ impl Server {
                 console: console.clone(),
                 stopping: stopped.clone(),
             };
-            let ending = ending.clone();
+            let ending = Ending(ending.clone());
             let body = move || {
-                if let Err(error) = worker::run(parts) {
+                let _ending = ending;
+                if let Err(error) = worker::run(parts, listener) {
                     tracing::error!(%error, "a worker cannot run");
                 }
-                // Nobody may listen any more.
-                let _ = ending.try_send(());
             };
             let name = format!("tailwater-{index}");
             workers.push(

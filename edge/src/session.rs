@@ -50,6 +50,8 @@ pub(crate) struct Session {
     end: Cell<Option<End>>,
     /// A ping is out and nothing has been heard since.
     awaiting_pong: Cell<bool>,
+    /// A command waits for NATS, and nothing is read meanwhile.
+    waiting_for_nats: Cell<bool>,
 }
 
 impl std::fmt::Debug for Session {
@@ -99,6 +101,7 @@ impl Session {
             waker: Cell::default(),
             end: Cell::default(),
             awaiting_pong: Cell::new(false),
+            waiting_for_nats: Cell::new(false),
         }
     }
 
@@ -200,7 +203,12 @@ impl Session {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = outbox.fill(self.codec, &mut slices);
             match self.socket.try_write_vectored(&slices[..used]) {
-                Ok(written) => outbox.advance(written),
+                Ok(written) => {
+                    outbox.advance(written);
+                    // A socket that was full takes more only because its client reads: that one lives,
+                    // though a ping behind its backlog may reach it too late for an answer in time.
+                    self.awaiting_pong.set(false);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => return self.end(End::Broken),
             }
@@ -244,6 +252,8 @@ pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, read_ahead: By
                 if !input.is_empty() || violation.is_some() {
                     serve(&session, &worker, &mut input, violation).await;
                 }
+                // Who has always sent more already waits for the others after each read.
+                tokio::task::yield_now().await;
             }
         }
     };
@@ -283,7 +293,8 @@ async fn serve(
 ) {
     let mut acting = Box::pin(act(session, worker, std::mem::take(input), violation));
     poll_fn(|context| {
-        if acting.as_mut().poll(context).is_ready() {
+        // A session that is to end does not wait for NATS first.
+        if acting.as_mut().poll(context).is_ready() || session.is_ending() {
             return Poll::Ready(());
         }
         session.waker.set(Some(context.waker().clone()));
@@ -337,7 +348,7 @@ impl Session {
 }
 
 /// Gives up every subscription.
-fn leave(session: &Session, worker: &Worker) {
+pub(crate) fn leave(session: &Session, worker: &Worker) {
     for subscription in session.subscriptions.take() {
         worker.hub().borrow_mut().remove(subscription.seat, session.codec);
     }

@@ -36,7 +36,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Parts {
     pub(crate) index: usize,
     pub(crate) config: Arc<Config>,
-    pub(crate) listener: std::net::TcpListener,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) feed: FeedHandle,
     pub(crate) publisher: Publisher,
@@ -98,15 +97,15 @@ impl Worker {
 ///
 /// # Errors
 /// [`EdgeError::Runtime`] if there is no runtime or no listener to be had.
-pub(crate) fn run(parts: Parts) -> Result<(), EdgeError> {
+pub(crate) fn run(parts: Parts, listener: std::net::TcpListener) -> Result<(), EdgeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(EdgeError::Runtime)?;
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
-        let listener = TcpListener::from_std(parts.listener.try_clone().map_err(EdgeError::Runtime)?)
-            .map_err(EdgeError::Runtime)?;
+        // The only handle: from the moment it is dropped, nobody can connect any more.
+        let listener = TcpListener::from_std(listener).map_err(EdgeError::Runtime)?;
         let worker = Rc::new(Worker {
             parts,
             hub: RefCell::default(),
@@ -192,12 +191,13 @@ async fn connection(worker: Rc<Worker>, socket: TcpStream, remote_addr: SocketAd
         codec,
     }) = upgraded
     {
-        let (session, key) = enter(&worker, codec, remote_addr, socket);
+        let entered = Entered::new(&worker, codec, remote_addr, socket);
         if worker.is_stopping() {
-            session.end(End::Close(CloseCode::Drain, CloseCode::Drain.reason()));
+            entered
+                .session
+                .end(End::Close(CloseCode::Drain, CloseCode::Drain.reason()));
         }
-        session::run(session, worker.clone(), read_ahead).await;
-        exit(&worker, key);
+        session::run(entered.session.clone(), worker.clone(), read_ahead).await;
     }
     drop(admission);
 }
@@ -214,19 +214,35 @@ fn prepare(socket: &TcpStream, unsent_low_water_bytes: u32) {
     }
 }
 
-fn enter(worker: &Worker, codec: Codec, remote_addr: SocketAddr, socket: TcpStream) -> (Rc<Session>, usize) {
-    let id = fastrand::u64(..);
-    let session = Rc::new(Session::new(id, codec, remote_addr, socket));
-    let key = worker.sessions.borrow_mut().insert(session.clone());
-    tracing::debug!(session_id = %format_args!("{id:016x}"), %remote_addr, ?codec, "session begins");
-    (session, key)
+/// A session among those of its worker; dropping it takes the session out, whatever happened.
+struct Entered {
+    worker: Rc<Worker>,
+    session: Rc<Session>,
+    key: usize,
 }
 
-fn exit(worker: &Worker, key: usize) {
-    let mut sessions = worker.sessions.borrow_mut();
-    sessions.remove(key);
-    if sessions.is_empty() {
-        worker.empty.notify_one();
+impl Entered {
+    fn new(worker: &Rc<Worker>, codec: Codec, remote_addr: SocketAddr, socket: TcpStream) -> Self {
+        let id = fastrand::u64(..);
+        let session = Rc::new(Session::new(id, codec, remote_addr, socket));
+        let key = worker.sessions.borrow_mut().insert(session.clone());
+        tracing::debug!(session_id = %format_args!("{id:016x}"), %remote_addr, ?codec, "session begins");
+        Self {
+            worker: worker.clone(),
+            session,
+            key,
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        session::leave(&self.session, &self.worker);
+        let mut sessions = self.worker.sessions.borrow_mut();
+        sessions.remove(self.key);
+        if sessions.is_empty() {
+            self.worker.empty.notify_one();
+        }
     }
 }
 

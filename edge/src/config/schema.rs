@@ -123,8 +123,12 @@ fn matches(known: &str, path: &[&str]) -> bool {
 }
 
 /// Keys that are read and checked, but belong to durable namespaces, which are not available yet.
-fn is_available(path: &str) -> bool {
-    let durable = ["namespace.*.durable", "namespace.*.stream", "nats.jetstream_domain"];
+pub(super) fn is_available(path: &str) -> bool {
+    let durable = [
+        "namespace.*.durable",
+        "namespace.*.stream",
+        "nats.jetstream_domain",
+    ];
     !durable.contains(&path) && !path.starts_with("stream.")
 }
 
@@ -207,7 +211,7 @@ pub(super) const KEYS: &[Key] = &[
     optional("nats.tls.key_file", Kind::Path, "key (PEM) of our certificate"),
 
     key("websocket.path", "/ws", Kind::Text, "path of the WebSocket"),
-    key("websocket.ping_interval_secs", "25", integer(1, 3600, "seconds"), "pause between pings to a client"),
+    key("websocket.ping_interval_secs", "25", integer(2, 3600, "seconds"), "pause between pings to a client"),
     key("websocket.pong_timeout_secs", "10", integer(1, 3600, "seconds"), "a client that does not answer a ping for this long is gone; counts up to the next ping at most"),
     key("websocket.max_message_bytes", "65536", integer(256, 64 * MEBIBYTE, "bytes"), "longest message of a client, all fragments together"),
     key("websocket.header_timeout_secs", "10", integer(1, 300, "seconds"), "how long a client may take to send its request headers"),

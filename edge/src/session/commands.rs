@@ -1,7 +1,9 @@
 //! Carries out what a client asks.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use tailwater_broker::BrokerError;
 use tailwater_broker::feed::Terms;
@@ -25,17 +27,40 @@ const RETRY_AFTER_MS: u32 = 2000;
 /// Carries out the commands of one message, in their order.
 pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[u8]) {
     for command in session.codec.decode_commands(body) {
+        room(session, worker.config().outbox.max_bytes).await;
+        if session.is_ending() {
+            return;
+        }
         match command {
             Ok(CommandMessage { id, command }) => {
                 tracing::trace!(session_id = session.id, command = command.kind(), "command");
-                match carry_out(session, worker, id, command).await {
-                    Ok(()) => {}
-                    Err(error) => refuse(session, ErrorMessage { id, ..error }),
+                session.waiting_for_nats.set(true);
+                let carried_out = carry_out(session, worker, id, command).await;
+                session.waiting_for_nats.set(false);
+                // The answer to a ping may stand behind the command, still unread.
+                session.awaiting_pong.set(false);
+                if let Err(error) = carried_out {
+                    refuse(session, ErrorMessage { id, ..error });
                 }
             }
             Err(error) => refuse(session, error),
         }
     }
+}
+
+/// Waits until the outbox holds less than `limit` bytes, and writes from it meanwhile: a few bytes of
+/// commands may have megabytes of answers, and who does not read them does not get to ask more.
+async fn room(session: &Session, limit: usize) {
+    poll_fn(|context| {
+        while !session.is_ending() && session.outbox.borrow().bytes() >= limit {
+            if session.socket.poll_write_ready(context).is_pending() {
+                return Poll::Pending;
+            }
+            session.flush();
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
 async fn carry_out(

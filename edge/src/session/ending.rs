@@ -13,7 +13,8 @@ use tailwater_protocol::frame::{self, Opcode};
 use super::{End, Session};
 use crate::worker::Worker;
 
-/// Ends the connection within `websocket.close_timeout`.
+/// Ends the connection within `websocket.close_timeout`. A drain is patient: what waits for the client is written for as
+/// long as the worker lets it, which is `drain.timeout`, and only the peer's own close is then waited for that long.
 pub(super) async fn close(session: &Session, worker: &Worker, end: End) {
     let frame = match end {
         End::Broken => return,
@@ -27,6 +28,9 @@ pub(super) async fn close(session: &Session, worker: &Worker, end: End) {
     };
     session.outbox.borrow_mut().push_message(frame);
     let timeout = worker.config().websocket.close_timeout;
+    if end == End::Close(CloseCode::Drain, CloseCode::Drain.reason()) {
+        write_out(session).await;
+    }
     let _ = tokio::time::timeout(timeout, finish(session, worker)).await;
 }
 
@@ -34,18 +38,23 @@ fn close_frame(code: CloseCode, reason: &str) -> Bytes {
     frame::close_frame_raw(code.code(), reason)
 }
 
-async fn finish(session: &Session, worker: &Worker) {
+/// Writes until nothing is left to write or the connection breaks.
+async fn write_out(session: &Session) {
     loop {
         session.flush();
-        if session.end.get() == Some(End::Broken) {
+        if session.end.get() == Some(End::Broken) || session.outbox.borrow().is_empty() {
             return;
-        }
-        if session.outbox.borrow().is_empty() {
-            break;
         }
         if session.socket.writable().await.is_err() {
-            return;
+            return session.end(End::Broken);
         }
+    }
+}
+
+async fn finish(session: &Session, worker: &Worker) {
+    write_out(session).await;
+    if session.end.get() == Some(End::Broken) {
+        return;
     }
     if SockRef::from(&session.socket)
         .shutdown(std::net::Shutdown::Write)

@@ -17,7 +17,7 @@ use crate::worker::Worker;
 /// Runs for as long as the worker does.
 pub(crate) async fn run(worker: Rc<Worker>) {
     let settings = &worker.config().websocket;
-    let interval = seconds(settings.ping_interval);
+    let interval = seconds(settings.ping_interval).max(2);
     let patience = seconds(settings.pong_timeout).min(interval - 1).max(1);
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -34,7 +34,7 @@ pub(crate) async fn run(worker: Rc<Worker>) {
 }
 
 fn seconds(duration: Duration) -> usize {
-    usize::try_from(duration.as_secs()).unwrap_or(usize::MAX).max(2)
+    usize::try_from(duration.as_secs()).unwrap_or(usize::MAX)
 }
 
 /// Every session whose turn it is.
@@ -53,7 +53,7 @@ impl Session {
     }
 
     fn expect_pong(&self) {
-        if self.awaiting_pong.get() {
+        if self.awaiting_pong.get() && !self.waiting_for_nats.get() {
             self.end(End::Cut(CloseCode::PingTimeout, CloseCode::PingTimeout.reason()));
         }
     }
