@@ -67,6 +67,14 @@ impl Edge {
         Self { server, ws }
     }
 
+    /// An edge for which there is no NATS, with the [`OPEN`] configuration and `config` behind it.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_alone(config: &str) -> Self {
+        Self::start_unconnected("nats://127.0.0.1:1", &format!("{OPEN}{config}")).await
+    }
+
     /// The WebSocket address.
     pub fn ws(&self) -> &str {
         &self.ws

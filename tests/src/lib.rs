@@ -4,13 +4,17 @@
 pub mod binary;
 pub mod edge;
 pub mod eventually;
+pub mod nats_process;
 pub mod nats_server;
+pub mod process;
 pub mod raw_socket;
 
 pub use binary::binary;
 pub use edge::Edge;
 pub use eventually::eventually;
+pub use nats_process::NatsProcess;
 pub use nats_server::NatsServer;
+pub use process::Process;
 pub use raw_socket::RawSocket;
 
 use tailwater_edge::client::Client;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::soon;
 
@@ -37,15 +37,40 @@ impl RawSocket {
         }
     }
 
+    /// Connects with a small receive buffer, so that what is not read backs up into the edge at once.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    pub async fn open_narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("the system has sockets");
+        socket
+            .set_recv_buffer_size(4096)
+            .expect("a receive buffer may be small");
+        let stream = soon("a connection", socket.connect(address))
+            .await
+            .expect("somebody listens");
+        Self {
+            stream,
+            received: Vec::new(),
+        }
+    }
+
     /// Connects and makes a correct handshake.
     ///
     /// # Panics
     /// If the edge does not switch protocols.
     pub async fn upgraded(address: SocketAddr) -> Self {
-        let mut socket = Self::open(address).await;
-        let response = socket.request("GET /ws HTTP/1.1", &HANDSHAKE).await;
+        Self::open(address).await.upgrade().await
+    }
+
+    /// Makes a correct handshake.
+    ///
+    /// # Panics
+    /// If the edge does not switch protocols.
+    pub async fn upgrade(mut self) -> Self {
+        let response = self.request("GET /ws HTTP/1.1", &HANDSHAKE).await;
         assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
-        socket
+        self
     }
 
     /// The stream itself.
@@ -70,6 +95,14 @@ impl RawSocket {
     pub async fn request(&mut self, line: &str, headers: &[&str]) -> String {
         let request = format!("{line}\r\n{}\r\n\r\n", headers.join("\r\n"));
         self.send(request.as_bytes()).await;
+        self.head().await
+    }
+
+    /// The head of the next response.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn head(&mut self) -> String {
         let head = loop {
             let end = self.received.windows(4).position(|window| window == b"\r\n\r\n");
             if let Some(end) = end {
@@ -78,6 +111,24 @@ impl RawSocket {
             assert!(self.fill().await > 0, "the connection ended without a response");
         };
         String::from_utf8_lossy(&head).into_owned()
+    }
+
+    /// The body of the response that `head` begins, by its length.
+    ///
+    /// # Panics
+    /// If the connection ends before.
+    pub async fn body(&mut self, head: &str) -> String {
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.parse().ok())?
+        });
+        let length = length.unwrap_or(0);
+        while self.received.len() < length {
+            assert!(self.fill().await > 0, "the connection ended inside a body");
+        }
+        let body: Vec<u8> = self.received.drain(..length).collect();
+        String::from_utf8_lossy(&body).into_owned()
     }
 
     /// Everything until the edge ends the connection.
@@ -103,6 +154,36 @@ impl RawSocket {
                 return None;
             }
         }
+    }
+
+    /// As [`RawSocket::next_frame`], but the edge's own pings are skipped, without an answer.
+    pub async fn next_answer(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            match self.next_frame().await {
+                Some((0x89, _)) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The next message of a JSON session; pings are skipped.
+    ///
+    /// # Panics
+    /// If something else comes, or the connection ends.
+    pub async fn next_json(&mut self) -> serde_json::Value {
+        match self.next_answer().await {
+            Some((0x81, body)) => serde_json::from_slice(&body).expect("a text frame holds JSON"),
+            other => panic!("expected a text frame, got {other:?}"),
+        }
+    }
+
+    /// Sends a text message and gives the next message of the edge.
+    ///
+    /// # Panics
+    /// As [`RawSocket::next_json`].
+    pub async fn ask(&mut self, text: &str) -> serde_json::Value {
+        self.send(&frame(0x81, text.as_bytes())).await;
+        self.next_json().await
     }
 
     /// The code of the close frame with which the edge ends the connection; other frames are skipped.

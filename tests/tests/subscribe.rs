@@ -22,7 +22,7 @@ async fn the_tutorial_client_gets_byte_for_byte_what_the_readme_says() {
     let nats = NatsServer::start().await;
     let edge = Edge::start(&nats).await;
     let mut socket = RawSocket::upgraded(edge.server().public_addr()).await;
-    let (first, welcome) = socket.next_frame().await.unwrap();
+    let (first, welcome) = socket.next_answer().await.unwrap();
     let welcome = String::from_utf8(welcome).unwrap();
     assert_eq!(first, 0x81);
     assert!(welcome.starts_with(r#"{"type":"connected","#), "{welcome}");
@@ -30,7 +30,7 @@ async fn the_tutorial_client_gets_byte_for_byte_what_the_readme_says() {
     socket
         .send(&frame(0x81, br#"{"type":"subscribe","channel":"deployments"}"#))
         .await;
-    let (_, subscribed) = socket.next_frame().await.unwrap();
+    let (_, subscribed) = socket.next_answer().await.unwrap();
     assert_eq!(
         subscribed,
         br#"{"type":"subscribed","channel":"deployments","durable":false}"#
@@ -40,7 +40,7 @@ async fn the_tutorial_client_gets_byte_for_byte_what_the_readme_says() {
         .publish("deployments", r#"{"id":7,"state":"live"}"#.into())
         .await
         .unwrap();
-    let (first, update) = socket.next_frame().await.unwrap();
+    let (first, update) = socket.next_answer().await.unwrap();
     assert_eq!(first, 0x81);
     let expected = r#"{"type":"update","channel":"deployments","payload":{"id":7,"state":"live"}}"#;
     assert_eq!(String::from_utf8(update).unwrap(), expected);
