@@ -29,6 +29,9 @@ use crate::session::{self, End, Session, heartbeat};
 /// One read from a socket takes at most this many bytes.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
+/// What clients read when the process stops.
+const STOPPING: &str = "the server is stopping: reconnect with back-off";
+
 /// The pause after a failed accept, such as for want of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -128,7 +131,7 @@ async fn serve(worker: Rc<Worker>, listener: TcpListener) {
         () = heartbeat::run(worker.clone()) => {}
     }
     for (_, session) in &*worker.sessions.borrow() {
-        session.end(End::Close(CloseCode::Drain, CloseCode::Drain.reason()));
+        session.end(End::Close(CloseCode::Drain, STOPPING));
     }
     let left = async {
         while !worker.sessions.borrow().is_empty() {
@@ -193,9 +196,7 @@ async fn connection(worker: Rc<Worker>, socket: TcpStream, remote_addr: SocketAd
     {
         let entered = Entered::new(&worker, codec, remote_addr, socket);
         if worker.is_stopping() {
-            entered
-                .session
-                .end(End::Close(CloseCode::Drain, CloseCode::Drain.reason()));
+            entered.session.end(End::Close(CloseCode::Drain, STOPPING));
         }
         session::run(entered.session.clone(), worker.clone(), read_ahead).await;
     }

@@ -101,7 +101,10 @@ impl Dev {
         }
         tokio::select! {
             stopped = server.stop() => stopped?,
-            signal = signals.next() => tracing::warn!(signal, "stopping at once"),
+            signal = signals.next() => {
+                tracing::warn!(signal, "stopping at once");
+                return Ok(ExitCode::FAILURE);
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

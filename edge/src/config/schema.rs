@@ -202,7 +202,7 @@ pub(super) const KEYS: &[Key] = &[
     key("nats.inbox_prefix", "_INBOX_tw", Kind::Text, "subject prefix of replies to us; begins with `_`, where no channel can reach"),
     optional("nats.jetstream_domain", Kind::Text, "JetStream domain, if the streams are in one"),
     key("nats.connect_timeout_secs", "5", integer(1, 60, "seconds"), "one attempt to connect"),
-    key("nats.ping_interval_secs", "3", integer(1, 60, "seconds"), "a dead link to NATS is noticed after about two of these"),
+    key("nats.ping_interval_secs", "3", integer(1, 60, "seconds"), "a dead link to NATS is noticed after about three of these"),
     key("nats.reconnect_max_delay_secs", "8", integer(1, 300, "seconds"), "longest pause between attempts to reconnect"),
     key("nats.tls.required", "false", Kind::Boolean, "refuse a NATS server without TLS; `tls://` addresses do in any case"),
     key("nats.tls.first", "false", Kind::Boolean, "TLS before the first byte (the server's `handshake_first`)"),
