@@ -2,7 +2,7 @@
 //! sessions of all workers.
 //!
 //! The feed is a thread of its own. It owns the connection for live subscriptions, encodes what arrives
-//! once per codec in use ([`pump`]) and hands it to the workers ([`inbox`]). It never waits for a worker.
+//! once per codec in use (`pump`) and hands it to the workers (`inbox`). It never waits for a worker.
 //!
 //! What it can lose, it announces: when the link to NATS breaks, or when the client library's own queue
 //! overflows, every interest gets a notice of loss, since nobody knows what was missed.

@@ -1,6 +1,6 @@
 //! The Tailwater server: WebSocket clients on one side, NATS on the other, little in between.
 //!
-//! In reading order: [`config`] says what may happen, [`server`] starts it. Each worker ([`worker`]) is
+//! In reading order: [`config`] says what may happen, [`server`] starts it. Each worker (`worker`) is
 //! one core: it serves HTTP (`http`, `upgrade`), turns connections into sessions (`session`, over a
 //! `transport`), and passes publications on (`hub`), keeping what a socket does not take (`outbox`).
 //! `admin` answers operators, `console` and `demo` show people what it does, [`client`] is the other
