@@ -99,14 +99,7 @@ impl Dev {
             () = demo => {}
             signal = signals.next() => tracing::info!(signal, "stopping"),
         }
-        tokio::select! {
-            stopped = server.stop() => stopped?,
-            signal = signals.next() => {
-                tracing::warn!(signal, "stopping at once");
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-        Ok(ExitCode::SUCCESS)
+        signals.stop(server).await
     }
 
     fn announce(&self, server: &Server, path: &str, embedded: &Embedded) -> anyhow::Result<()> {

@@ -47,13 +47,6 @@ impl Serve {
             signal = signals.next() => tracing::info!(signal, "stopping"),
             error = server.failed() => return Err(error.into()),
         }
-        tokio::select! {
-            stopped = server.stop() => stopped?,
-            signal = signals.next() => {
-                tracing::warn!(signal, "stopping at once");
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-        Ok(ExitCode::SUCCESS)
+        signals.stop(server).await
     }
 }

@@ -1,7 +1,9 @@
 //! The signals that end the process.
 
 use std::io;
+use std::process::ExitCode;
 
+use tailwater_edge::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM and SIGINT (Ctrl-C).
@@ -25,5 +27,17 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+
+    /// Stops the server in order, or at once at the next signal.
+    pub(super) async fn stop(&mut self, server: Server) -> anyhow::Result<ExitCode> {
+        tokio::select! {
+            stopped = server.stop() => stopped?,
+            signal = self.next() => {
+                tracing::warn!(signal, "stopping at once");
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
