@@ -28,7 +28,7 @@ pub(super) async fn close(session: &Session, worker: &Worker, end: End) {
     };
     session.outbox.borrow_mut().push_message(frame);
     let timeout = worker.config().websocket.close_timeout;
-    if end == End::Close(CloseCode::Drain, CloseCode::Drain.reason()) {
+    if matches!(end, End::Close(CloseCode::Drain, _)) {
         write_out(session).await;
     }
     let _ = tokio::time::timeout(timeout, finish(session, worker)).await;
