@@ -270,8 +270,10 @@ async fn dev_takes_its_nats_server_along_also_where_it_is_asked_twice() {
                 Err(error) => panic!("{error}"),
             }
         }
-        let code = i32::from(signals.len() > 1);
-        assert_eq!(dev.end().await.code(), Some(code), "{}", dev.stderr());
+        // Two signals may come as one, or the second after the end.
+        let code = dev.end().await.code();
+        let ended = code == Some(0) || (signals.len() > 1 && code == Some(1));
+        assert!(ended, "{code:?}: {}", dev.stderr());
         assert!(
             TcpStream::connect(nats).await.is_err(),
             "nats-server still listens"
