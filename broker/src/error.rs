@@ -61,6 +61,25 @@ pub enum BrokerError {
         /// The server's limit in bytes.
         limit: usize,
     },
+    /// Nobody answers requests on this subject: a stream without a leader, or no such stream. Worth
+    /// another try after a pause.
+    #[error("nobody answers on `{subject}`")]
+    NoResponders {
+        /// The subject.
+        subject: String,
+    },
+    /// The answers to a request came to more than was allowed for.
+    #[error("the answer has more than {limit} bytes or too many parts")]
+    ReplyTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// As much as one connection takes is under way already. Worth another try after a pause.
+    #[error("too much is under way on this NATS connection")]
+    Busy,
+    /// Something was to be sent to NATS that is not what NATS takes there.
+    #[error("NATS cannot be sent this as {0}")]
+    Malformed(&'static str),
     /// The thread of the feed has ended: the process is shutting down.
     #[error("the edge is shutting down")]
     Stopped,

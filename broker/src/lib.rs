@@ -5,6 +5,7 @@
 //! - [`subject`]: the one place where a channel becomes a NATS subject and back.
 //! - [`feed`]: live publications: one NATS subscription a channel and process, encoded once a codec,
 //!   handed to the workers through bounded inboxes.
+//! - [`wire`]: the lean reader of NATS that the feed stands on.
 //! - [`publish`]: publications from the edge to NATS.
 //! - [`check`]: what an operator wants to know before the start.
 //! - [`embedded`]: finds or installs a real nats-server and supervises it.
@@ -20,6 +21,7 @@ pub mod error;
 pub mod feed;
 pub mod publish;
 pub mod subject;
+pub mod wire;
 
 pub use config::{Credentials, NatsConfig, TlsConfig};
 pub use connection::{Connection, ConnectionState};
