@@ -2,14 +2,14 @@
 //! sessions of all workers.
 //!
 //! The feed is a thread of its own. It owns the connection for live subscriptions, encodes what arrives
-//! once per codec in use (`pump`) and hands it to the workers (`inbox`). It never waits for a worker.
+//! once per codec in use (`reader`) and hands it to the workers (`inbox`). It never waits for a worker.
 //!
-//! What it can lose, it announces: when the link to NATS breaks, or when the client library's own queue
-//! overflows, every interest gets a notice of loss, since nobody knows what was missed.
+//! What it can lose, it announces: when the link to NATS breaks (NATS also cuts a reader that is too slow),
+//! every interest gets a notice of loss once it is in place again, since nobody knows what was missed.
 
 mod inbox;
 mod interest;
-mod pump;
+mod reader;
 mod thread;
 
 use std::sync::Arc;

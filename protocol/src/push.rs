@@ -230,8 +230,9 @@ pub enum LostReason {
     SlowConsumer,
     /// `nats_disconnected`: the edge had no connection to NATS. Live channels only.
     NatsDisconnected,
-    /// `nats_slow_consumer`: NATS dropped messages because the edge read too slowly. Live channels only.
-    NatsSlowConsumer,
+    /// `nats_refused`: NATS no longer lets the edge subscribe to the channel; nothing more comes until it
+    /// is subscribed to again. Live channels only.
+    NatsRefused,
     /// `too_large`: a publication was larger than the edge passes on.
     TooLarge,
     /// A reason of a newer server, as it came.
@@ -246,7 +247,7 @@ impl LostReason {
         Self::EdgeOverloaded,
         Self::SlowConsumer,
         Self::NatsDisconnected,
-        Self::NatsSlowConsumer,
+        Self::NatsRefused,
         Self::TooLarge,
     ];
 
@@ -258,7 +259,7 @@ impl LostReason {
             Self::EdgeOverloaded => "edge_overloaded",
             Self::SlowConsumer => "slow_consumer",
             Self::NatsDisconnected => "nats_disconnected",
-            Self::NatsSlowConsumer => "nats_slow_consumer",
+            Self::NatsRefused => "nats_refused",
             Self::TooLarge => "too_large",
             Self::Other(reason) => reason,
         }

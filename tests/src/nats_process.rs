@@ -15,7 +15,7 @@ pub struct NatsProcess {
     child: Child,
     nats: SocketAddr,
     monitoring: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// One subscription that NATS has: the connection and the name that the client gave it.
@@ -84,7 +84,7 @@ impl NatsProcess {
             child,
             nats,
             monitoring,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -104,6 +104,16 @@ impl NatsProcess {
     /// If it has ended.
     pub fn signal(&self, signal: Signal) {
         send_signal(self.child.id(), signal);
+    }
+
+    /// Gives it another configuration, which it takes on without ending connections that it still allows.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn reload(&self, config: &str) {
+        let file = self.folder.path().join("nats-server.conf");
+        std::fs::write(file, format!("debug: false\n{config}\n")).expect("the folder is there");
+        self.signal(Signal::HUP);
     }
 
     /// Kills it and waits for its end. Gives the port, which is free then.

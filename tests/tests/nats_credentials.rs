@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use tailwater_edge::client::Client;
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 use tailwater_protocol::message::ServerBody;
-use tailwater_protocol::push::Push;
+use tailwater_protocol::push::{LostReason, Push};
 use tailwater_tests::edge::OPEN;
 use tailwater_tests::process::{Finished, config_file, run};
 use tailwater_tests::{
@@ -300,6 +300,26 @@ async fn check_names_each_subject_that_nats_refuses() {
         "{}",
         checked.stdout
     );
+}
+
+#[tokio::test]
+async fn subscribers_are_told_when_nats_takes_a_permission_away() {
+    let open = r#"authorization: { users: [ { user: edge, password: p } ] }"#;
+    let nats = NatsProcess::start(open).await;
+    let edge = Edge::start_with(&nats.url(), &config(RESTRICTED_USER)).await;
+    let mut client = subscriber(&edge, None, &["secret.a"]).await;
+    nats.reload(RESTRICTED);
+    loop {
+        match next(&mut client).await.body {
+            ServerBody::Push(Push::Lost(lost)) if lost.reason == LostReason::NatsRefused => {
+                break assert_eq!(lost.channel.as_str(), "secret.a");
+            }
+            // A server may end the connection for it, and the refusal comes with the next one.
+            ServerBody::Push(Push::Lost(lost)) => assert_eq!(lost.reason, LostReason::NatsDisconnected),
+            other => panic!("{other:?}"),
+        }
+    }
+    edge.stop().await;
 }
 
 #[tokio::test]

@@ -270,3 +270,39 @@ async fn a_silent_client_costs_the_others_nothing_when_it_vanishes() {
     }
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn a_delay_joins_publications_and_loses_none_whoever_comes_meanwhile() {
+    let nats = NatsServer::start().await;
+    let config = "[namespace.slow]\nchannels = \"slow.>\"\nanonymous = true\nmax_delay_ms = 300";
+    let edge = Edge::start_with(nats.url(), config).await;
+    let publisher = nats.client().await;
+    let mut first = subscriber(&edge, None, &["slow.1"]).await;
+    publisher.publish("slow.1", "0".into()).await.unwrap();
+    publisher.flush().await.unwrap();
+    let published = std::time::Instant::now();
+    // Who comes while one is held back gets what is published from then on.
+    let mut second = subscriber(&edge, Some(Codec::MessagePack), &["slow.1"]).await;
+    for number in 1..100 {
+        publisher
+            .publish("slow.1", number.to_string().into())
+            .await
+            .unwrap();
+    }
+    for number in 1..100 {
+        let mut update = next_update(&mut second).await;
+        if number == 1 && json(&update.payload) == "0" {
+            update = next_update(&mut second).await;
+        }
+        assert_eq!(json(&update.payload), number.to_string());
+    }
+    for number in 0..100 {
+        assert_eq!(json(&next_update(&mut first).await.payload), number.to_string());
+    }
+    assert!(
+        published.elapsed() >= std::time::Duration::from_millis(250),
+        "{:?}",
+        published.elapsed()
+    );
+    edge.stop().await;
+}

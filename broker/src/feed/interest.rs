@@ -131,6 +131,11 @@ impl Interest {
         );
     }
 
+    /// Whether nobody may join any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     fn lock(&self) -> MutexGuard<'_, Takers> {
         // The list is changed in single steps: a panic elsewhere leaves it whole.
         self.takers.lock().unwrap_or_else(PoisonError::into_inner)
