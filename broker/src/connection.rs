@@ -25,8 +25,6 @@ pub(crate) enum Incident {
     Connected,
     /// The link broke.
     Disconnected,
-    /// A local queue was full, and the client library dropped messages.
-    SlowConsumer,
     /// NATS cannot be reached, or does not accept us: what it said.
     Failed(String),
     /// NATS refused a subscription to this subject.
@@ -52,21 +50,13 @@ impl Connection {
     /// # Errors
     /// [`BrokerError::Credentials`] and [`BrokerError::Setup`] for a configuration that can never work.
     pub async fn open(config: &NatsConfig, role: &str) -> Result<Self, BrokerError> {
-        Ok(Self::open_observed(config, role).await?.0)
-    }
-
-    /// As [`Connection::open`], with the incidents for whoever must act on them.
-    pub(crate) async fn open_observed(
-        config: &NatsConfig,
-        role: &str,
-    ) -> Result<(Self, mpsc::Receiver<Incident>), BrokerError> {
         let (options, observed) = observed(options(config, role).await?.retry_on_initial_connect(), role);
         let connected = options.connect(&config.servers).await;
         let client = connected.map_err(|error| BrokerError::Setup(Box::new(error)))?;
-        Ok(observed.of(client))
+        Ok(observed.of(client).0)
     }
 
-    /// As [`Connection::open_observed`], for a command that a person waits for: tries each server once, and
+    /// As [`Connection::open`], for a command that a person waits for: tries each server once, and
     /// returns when one has accepted us.
     ///
     /// # Errors
@@ -213,7 +203,6 @@ impl Observer {
                 tracing::warn!(role, "lost the connection to NATS, reconnecting");
                 Incident::Disconnected
             }
-            Event::SlowConsumer(_) => Incident::SlowConsumer,
             Event::ServerError(ServerError::Other(text)) => match refused(&text) {
                 Some(incident) => {
                     tracing::warn!(
@@ -236,7 +225,7 @@ impl Observer {
             Event::LameDuckMode => {
                 return tracing::info!(role, "the NATS server is going away, a reconnect follows");
             }
-            Event::Draining | Event::Closed => return,
+            Event::SlowConsumer(_) | Event::Draining | Event::Closed => return,
         };
         if self.incidents.try_send(incident).is_err() {
             tracing::debug!(role, "an incident of the NATS connection was not read");
