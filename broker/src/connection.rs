@@ -1,5 +1,6 @@
-//! One connection to NATS: connects, reconnects for ever with capped, jittered back-off, and says how
-//! it is. What is sent over it belongs to `feed` and `publish`.
+//! The connection for publications, by the client library: connects, reconnects for ever with capped,
+//! jittered back-off, and says how it is. Live subscriptions have a connection of their own (`wire`);
+//! what is sent over this one belongs to `publish` and `check`.
 
 use std::time::Duration;
 

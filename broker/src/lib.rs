@@ -1,7 +1,7 @@
 //! What travels between the edge and NATS.
 //!
 //! - [`config`]: servers, credentials, TLS and timeouts, as the edge hands them over.
-//! - [`connection`]: one connection to NATS: connects, reconnects for ever, says how it is.
+//! - [`connection`]: the connection for publications: connects, reconnects for ever, says how it is.
 //! - [`subject`]: the one place where a channel becomes a NATS subject and back.
 //! - [`feed`]: live publications: one NATS subscription a channel and process, encoded once a codec,
 //!   handed to the workers through bounded inboxes.
