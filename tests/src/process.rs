@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::Signal;
@@ -50,6 +51,28 @@ impl Process {
             stdout: BufReader::new(stdout).lines(),
             stderr,
         }
+    }
+
+    /// Starts `tailwater dev --json` on free ports with its state in this folder, and waits for the line that
+    /// says that it is ready.
+    ///
+    /// # Panics
+    /// If it does not come that far.
+    pub async fn dev(state: &Path) -> (Self, Ready) {
+        let free = "127.0.0.1:0";
+        let arguments = [
+            "dev",
+            "--json",
+            "--listen",
+            free,
+            "--nats-listen",
+            free,
+            "--state-dir",
+        ];
+        let arguments = arguments.iter().map(OsStr::new).chain([state.as_os_str()]);
+        let mut process = Self::start(arguments);
+        let ready = process.ready().await;
+        (process, ready)
     }
 
     /// Starts `tailwater serve --json` on free ports with this configuration and NATS, and waits for the

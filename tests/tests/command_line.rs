@@ -165,19 +165,8 @@ async fn a_configuration_that_cannot_be_read_is_named() {
 async fn the_json_line_has_exactly_the_promised_keys() {
     let (_serve, ready) = Process::serve(NOWHERE, OPEN).await;
     let state = tempfile::tempdir().unwrap();
-    let free = "127.0.0.1:0";
-    let state_dir = state.path().to_str().unwrap();
-    let mut dev = Process::start([
-        "dev",
-        "--json",
-        "--listen",
-        free,
-        "--nats-listen",
-        free,
-        "--state-dir",
-        state_dir,
-    ]);
-    for ready in [ready, dev.ready().await] {
+    let (mut dev, of_dev) = Process::dev(state.path()).await;
+    for ready in [ready, of_dev] {
         let keys: Vec<_> = ready.0.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
             keys,

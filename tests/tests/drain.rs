@@ -244,18 +244,7 @@ async fn after_the_end_the_same_address_can_be_taken_at_once_by_anybody() {
 async fn dev_takes_its_nats_server_along_also_where_it_is_asked_twice() {
     for signals in [&[Signal::TERM][..], &[Signal::INT, Signal::INT]] {
         let state = tempfile::tempdir().unwrap();
-        let free = "127.0.0.1:0";
-        let mut dev = Process::start([
-            "dev",
-            "--json",
-            "--listen",
-            free,
-            "--nats-listen",
-            free,
-            "--state-dir",
-            state.path().to_str().unwrap(),
-        ]);
-        let ready = dev.ready().await;
+        let (mut dev, ready) = Process::dev(state.path()).await;
         let nats: SocketAddr = ready.address("nats");
         let mut client = subscriber(&ready, &["deployments.>"]).await;
         for signal in signals {
