@@ -1,7 +1,7 @@
 //! A nats-server as an operator runs one: with a configuration of the test's own, watched through its
 //! monitoring port, ended and stopped by signals, and never started again by itself.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -28,12 +28,13 @@ pub struct Subscription {
 }
 
 impl NatsProcess {
-    /// Starts one on a free port, with the text of a configuration file.
+    /// Starts one on a free port, with the text of a configuration file. The port is none that the kernel gives
+    /// to whoever asks for any, so that it is still free after [`NatsProcess::kill`].
     ///
     /// # Panics
     /// If it does not start.
     pub async fn start(config: &str) -> Self {
-        Self::start_on(0, config).await
+        Self::start_on(free_port(), config).await
     }
 
     /// As [`NatsProcess::start`], on this port of the loopback.
@@ -52,14 +53,10 @@ impl NatsProcess {
         let file = folder.path().join("nats-server.conf");
         // Not empty, which nats-server would remark on.
         std::fs::write(&file, format!("debug: false\n{config}\n")).expect("a temporary file takes text");
-        // nats-server calls a free port -1.
-        let port = if port == 0 {
-            "-1".to_owned()
-        } else {
-            port.to_string()
-        };
+        let port = port.to_string();
         let log = folder.path().join("nats-server.log");
         let mut child = Command::new(binary)
+            // nats-server calls a free port -1.
             .args(["-a", "127.0.0.1", "-p", &port, "-m", "-1", "--ports_file_dir"])
             .arg(folder.path())
             .arg("-l")
@@ -156,6 +153,18 @@ impl Drop for NatsProcess {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A free port of the loopback below those that Linux gives out by itself (`ip_local_port_range`).
+///
+/// # Panics
+/// If there is none.
+pub fn free_port() -> u16 {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| fastrand::u16(10_000..32_000))
+        .take(100)
+        .find(free)
+        .expect("a port is free")
 }
 
 /// Sends a process of the test a signal.
