@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::config::NatsConfig;
 use crate::connection::{Connection, Incident};
@@ -69,7 +70,7 @@ pub async fn check(
 /// all lines before it.
 pub(crate) async fn settle(
     connection: &Connection,
-    incidents: &mut mpsc::Receiver<Incident>,
+    incidents: &mut broadcast::Receiver<Incident>,
 ) -> Result<(Vec<Incident>, bool), BrokerError> {
     let client = connection.client();
     let inbox = client.new_inbox();
@@ -99,18 +100,21 @@ pub(crate) async fn settle(
 /// Waits until NATS refuses us `inbox`; collects what else it says.
 async fn refusal_of(
     inbox: &str,
-    incidents: &mut mpsc::Receiver<Incident>,
+    incidents: &mut broadcast::Receiver<Incident>,
     said: &mut Vec<Incident>,
 ) -> Result<(), BrokerError> {
     loop {
-        match incidents.recv().await.ok_or(BrokerError::Away)? {
-            Incident::SubscriptionRefused(subject) | Incident::PublicationRefused(subject)
+        match incidents.recv().await {
+            Ok(Incident::SubscriptionRefused(subject) | Incident::PublicationRefused(subject))
                 if subject == inbox =>
             {
                 return Ok(());
             }
-            Incident::Failed(_) | Incident::Disconnected => return Err(BrokerError::Away),
-            incident => said.push(incident),
+            Ok(Incident::Failed(_) | Incident::Disconnected) | Err(RecvError::Closed) => {
+                return Err(BrokerError::Away);
+            }
+            Ok(incident) => said.push(incident),
+            Err(RecvError::Lagged(_)) => {}
         }
     }
 }

@@ -2,10 +2,13 @@
 //! jittered back-off, and says how it is. Live subscriptions have a connection of their own (`wire`);
 //! what is sent over this one belongs to `publish` and `check`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerError};
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, watch};
 
 use crate::config::{Credentials, NatsConfig};
 use crate::error::BrokerError;
@@ -34,14 +37,20 @@ pub(crate) enum Incident {
     PublicationRefused(String),
 }
 
-/// Incidents that are kept until the owner reads them; more are dropped, as the state is in the watch.
+/// Incidents that are kept for whoever listens; the oldest are dropped, as the state is in the watch.
 const INCIDENTS: usize = 1024;
+
+/// The end of a subject that is published on only to see whether NATS refuses it: a refusal is good news.
+pub(crate) const FORGERY_PROBE: &str = "._tw.check";
 
 /// One connection to NATS.
 #[derive(Clone, Debug)]
 pub struct Connection {
     client: Client,
     state: watch::Receiver<ConnectionState>,
+    incidents: broadcast::Sender<Incident>,
+    breaks: Arc<AtomicU64>,
+    runtime: Handle,
 }
 
 impl Connection {
@@ -54,21 +63,28 @@ impl Connection {
         let (options, observed) = observed(options(config, role).await?.retry_on_initial_connect(), role);
         let connected = options.connect(&config.servers).await;
         let client = connected.map_err(|error| BrokerError::Setup(Box::new(error)))?;
-        Ok(observed.of(client).0)
+        Ok(observed.of(client))
     }
 
     /// As [`Connection::open`], for a command that a person waits for: tries each server once, and
     /// returns when one has accepted us.
     ///
     /// # Errors
-    /// [`BrokerError::Credentials`], and [`BrokerError::Refusing`] with what is wrong in full.
+    /// [`BrokerError::Credentials`], and [`BrokerError::Refusing`] with what is wrong in full;
+    /// [`BrokerError::Unreachable`] if the connection is lost at once.
     pub(crate) async fn open_now(
         config: &NatsConfig,
         role: &str,
-    ) -> Result<(Self, mpsc::Receiver<Incident>), BrokerError> {
+    ) -> Result<(Self, broadcast::Receiver<Incident>), BrokerError> {
         let (options, observed) = observed(options(config, role).await?, role);
+        let incidents = observed.incidents.subscribe();
         match options.connect(&config.servers).await {
-            Ok(client) => Ok(observed.of(client)),
+            Ok(client) => {
+                let connection = observed.of(client);
+                // The event that says so comes by way of another task.
+                connection.wait_until_connected(config.connect_timeout).await?;
+                Ok((connection, incidents))
+            }
             Err(error) => Err(BrokerError::Refusing {
                 servers: config.servers.join(", "),
                 source: explain(&error.to_string()).into(),
@@ -105,6 +121,11 @@ impl Connection {
         self.client.server_info().version
     }
 
+    /// Whether the server asks anybody who they are.
+    pub(crate) fn knows_users(&self) -> bool {
+        self.client.server_info().auth_required
+    }
+
     /// The largest publication that the server takes, in bytes.
     pub(crate) fn max_payload(&self) -> usize {
         self.client.server_info().max_payload
@@ -112,6 +133,21 @@ impl Connection {
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// What happens from now on. The last 1,024 incidents are kept for a reader that is behind.
+    pub(crate) fn incidents(&self) -> broadcast::Receiver<Incident> {
+        self.incidents.subscribe()
+    }
+
+    /// How often the link has broken. Already counted when [`Incident::Disconnected`] is heard.
+    pub(crate) fn breaks(&self) -> u64 {
+        self.breaks.load(Ordering::Acquire)
+    }
+
+    /// The runtime that serves this connection.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 }
 
@@ -158,36 +194,50 @@ async fn options(config: &NatsConfig, role: &str) -> Result<ConnectOptions, Brok
 /// What a connection tells, before there is one.
 struct Observed {
     state: watch::Receiver<ConnectionState>,
-    incidents: mpsc::Receiver<Incident>,
+    incidents: broadcast::Sender<Incident>,
+    breaks: Arc<AtomicU64>,
 }
 
 impl Observed {
-    fn of(self, client: Client) -> (Connection, mpsc::Receiver<Incident>) {
-        let state = self.state;
-        (Connection { client, state }, self.incidents)
+    fn of(self, client: Client) -> Connection {
+        Connection {
+            client,
+            state: self.state,
+            incidents: self.incidents,
+            breaks: self.breaks,
+            runtime: Handle::current(),
+        }
     }
 }
 
 fn observed(options: ConnectOptions, role: &str) -> (ConnectOptions, Observed) {
     let (state_sender, state) = watch::channel(ConnectionState::Away);
-    let (incident_sender, incidents) = mpsc::channel(INCIDENTS);
-    let observer = std::sync::Arc::new(Observer {
+    let incidents = broadcast::Sender::new(INCIDENTS);
+    let breaks = Arc::new(AtomicU64::new(0));
+    let observer = Arc::new(Observer {
         role: role.to_owned(),
         state: state_sender,
-        incidents: incident_sender,
+        incidents: incidents.clone(),
+        breaks: breaks.clone(),
     });
     let options = options.event_callback(move |event| {
         let observer = observer.clone();
         async move { observer.observe(event) }
     });
-    (options, Observed { state, incidents })
+    let observed = Observed {
+        state,
+        incidents,
+        breaks,
+    };
+    (options, observed)
 }
 
 /// Turns the client library's events into our state, incidents and log lines.
 struct Observer {
     role: String,
     state: watch::Sender<ConnectionState>,
-    incidents: mpsc::Sender<Incident>,
+    incidents: broadcast::Sender<Incident>,
+    breaks: Arc<AtomicU64>,
 }
 
 impl Observer {
@@ -200,11 +250,16 @@ impl Observer {
                 Incident::Connected
             }
             Event::Disconnected => {
+                self.breaks.fetch_add(1, Ordering::AcqRel);
                 self.state.send_replace(ConnectionState::Away);
                 tracing::warn!(role, "lost the connection to NATS, reconnecting");
                 Incident::Disconnected
             }
             Event::ServerError(ServerError::Other(text)) => match refused(&text) {
+                Some(Incident::PublicationRefused(subject)) if subject.contains(FORGERY_PROBE) => {
+                    tracing::debug!(role, subject, "NATS refuses forged publications, as it should");
+                    Incident::PublicationRefused(subject)
+                }
                 Some(incident) => {
                     tracing::warn!(
                         role,
@@ -228,9 +283,8 @@ impl Observer {
             }
             Event::SlowConsumer(_) | Event::Draining | Event::Closed => return,
         };
-        if self.incidents.try_send(incident).is_err() {
-            tracing::debug!(role, "an incident of the NATS connection was not read");
-        }
+        // It fails if nobody listens, which is fine.
+        let _ = self.incidents.send(incident);
     }
 }
 

@@ -4,12 +4,19 @@
 //! The feed is a thread of its own. It owns the connection for live subscriptions, encodes what arrives
 //! once per codec in use (`reader`) and hands it to the workers (`inbox`). It never waits for a worker.
 //!
-//! What it can lose, it announces: when the link to NATS breaks (NATS also cuts a reader that is too slow),
+//! Durable channels lose nothing: `sequence` sees what is missing, and `stream_feed` finds out up to where a channel
+//! has come after anything that may have broken the order; the workers then read what they lack (see
+//! [`history`](crate::history)).
+//!
+//! What the feed can lose on a live channel, it announces: when the link to NATS breaks (NATS also cuts a reader that is too slow),
 //! every interest gets a notice of loss once it is in place again, since nobody knows what was missed.
 
 mod inbox;
 mod interest;
+mod pending;
 mod reader;
+mod sequence;
+mod stream_feed;
 mod thread;
 
 use std::sync::Arc;
@@ -22,11 +29,14 @@ use tailwater_protocol::codec::Codec;
 use tokio::sync::{mpsc, watch};
 
 pub use inbox::{Delivery, Inbox};
-pub use interest::{Interest, InterestId, Membership, Terms};
+pub use interest::{Interest, InterestId, Membership, Place, Terms};
 
 use crate::config::NatsConfig;
-use crate::connection::ConnectionState;
+use crate::connection::{Connection, ConnectionState};
 use crate::error::BrokerError;
+use crate::history::History;
+use crate::subject::Subject;
+use crate::timeline::Timeline;
 use interest::{InterestKey, Progress};
 
 /// How long a subscriber waits until NATS has confirmed the interest.
@@ -42,6 +52,7 @@ type Registry = Arc<DashMap<InterestKey, Arc<Interest>>>;
 pub struct FeedHandle {
     registry: Registry,
     requests: mpsc::Sender<Arc<Interest>>,
+    timelines: Arc<DashMap<Arc<str>, Arc<Timeline>>>,
     next_id: Arc<AtomicU64>,
     state: watch::Receiver<ConnectionState>,
 }
@@ -76,9 +87,20 @@ impl FeedHandle {
 
     /// Becomes a member of an existing interest or of a new one.
     fn enter(&self, worker: usize, codec: Codec, channel: &Channel, terms: &Terms) -> Membership {
+        let subject = terms.prefix.subject(channel);
+        let timeline = terms.stream.as_ref().map(|stream| {
+            let timeline = self.timelines.entry(stream.name.clone());
+            timeline
+                .or_insert_with(|| Arc::new(Timeline::new(stream.clone())))
+                .clone()
+        });
         let key = InterestKey {
             channel: channel.clone(),
-            subject: terms.prefix.subject(channel),
+            // What a stream republishes says where it is stored.
+            subject: match &timeline {
+                Some(timeline) => Subject::behind(&timeline.stream.live_prefix, &subject),
+                None => subject,
+            },
         };
         let entry = self.registry.entry(key.clone());
         if let Entry::Occupied(occupied) = &entry
@@ -87,7 +109,7 @@ impl FeedHandle {
             return membership;
         }
         let id = InterestId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let interest = Arc::new(Interest::new(id, key, terms.clone()));
+        let interest = Arc::new(Interest::new(id, key, terms.clone(), timeline));
         let membership = interest.join(worker, codec).expect("a new interest is open");
         entry.insert(interest);
         membership
@@ -123,7 +145,8 @@ pub struct Feed {
 
 impl Feed {
     /// Starts the thread, which connects to NATS in the background and feeds one inbox per worker.
-    /// An interest that nobody wants any more is kept in NATS for `linger`.
+    /// An interest that nobody wants any more is kept in NATS for `linger`. What durable channels bring goes into the
+    /// ring of `history` too; `connection` is used where a stream's epoch is in doubt.
     ///
     /// # Errors
     /// [`BrokerError::Credentials`] and [`BrokerError::Setup`] for a configuration that can never work,
@@ -132,6 +155,8 @@ impl Feed {
         config: NatsConfig,
         inboxes: Vec<Arc<Inbox>>,
         linger: Duration,
+        history: History,
+        connection: Connection,
     ) -> Result<Self, BrokerError> {
         let registry = Registry::default();
         let (requests, request_queue) = mpsc::channel(REQUESTS);
@@ -142,6 +167,8 @@ impl Feed {
             registry: registry.clone(),
             inboxes: inboxes.into(),
             linger,
+            history,
+            connection,
             requests: request_queue,
             stopped,
         };
@@ -153,6 +180,7 @@ impl Feed {
         let handle = FeedHandle {
             registry,
             requests,
+            timelines: Arc::default(),
             next_id: Arc::default(),
             state,
         };

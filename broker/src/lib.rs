@@ -7,6 +7,9 @@
 //!   handed to the workers through bounded inboxes.
 //! - [`wire`]: the lean reader of NATS that the feed stands on.
 //! - [`publish`]: publications from the edge to NATS.
+//! - [`stream`]: the streams behind durable channels: created, compared, watched over until ready.
+//! - [`epoch`]: which life of a stream an offset belongs to; how edges agree on it.
+//! - [`permissions`]: the least that the edge's user in NATS must be allowed.
 //! - [`check`]: what an operator wants to know before the start.
 //! - [`embedded`]: finds or installs a real nats-server and supervises it.
 //! - [`error`]: everything that can go wrong here.
@@ -17,12 +20,20 @@ pub mod check;
 pub mod config;
 pub mod connection;
 pub mod embedded;
+pub mod epoch;
 pub mod error;
 pub mod feed;
+pub mod history;
+mod jetstream;
+pub mod permissions;
+mod publication;
 pub mod publish;
+pub mod stream;
 pub mod subject;
+mod timeline;
 pub mod wire;
 
 pub use config::{Credentials, NatsConfig, TlsConfig};
 pub use connection::{Connection, ConnectionState};
 pub use error::BrokerError;
+pub use stream::{Storage, Stream, StreamSpec, StreamState, Streams};

@@ -19,6 +19,13 @@ impl Subject {
     }
 }
 
+impl Subject {
+    /// `subject` behind the tokens of a prefix, such as `_tw.live`.
+    pub(crate) fn behind(prefix: &str, subject: &Self) -> Self {
+        Self(Arc::from(format!("{prefix}.{subject}")))
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)

@@ -1,7 +1,8 @@
 //! What operators and Kubernetes ask, on a listener of its own: is it alive, is it ready.
 //!
-//! `/livez` says that the process runs. `/readyz` fails while NATS is away and from the moment the
-//! process begins to stop, so that no new client is sent here.
+//! `/livez` says that the process runs. `/readyz` fails while NATS is away, while a stream of a durable
+//! namespace is not as it must be, and from the moment the process begins to stop, so that no new
+//! client is sent here.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tailwater_broker::ConnectionState;
+use tailwater_broker::{ConnectionState, Streams};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,19 +31,22 @@ const CONNECTIONS: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     pub(crate) nats: Vec<watch::Receiver<ConnectionState>>,
+    pub(crate) streams: Streams,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl Health {
     /// Why no new client should come here, if there is a reason.
-    fn obstacle(&self) -> Option<&'static str> {
+    fn obstacle(&self) -> Option<String> {
         let away = |state: &watch::Receiver<ConnectionState>| *state.borrow() != ConnectionState::Connected;
         if *self.stopping.borrow() {
-            Some("not ready: stopping")
+            Some("not ready: stopping".to_owned())
         } else if self.nats.iter().any(away) {
-            Some("not ready: NATS is away, reconnecting")
+            Some("not ready: NATS is away, reconnecting".to_owned())
         } else {
-            None
+            let (stream, reason) = self.streams.waiting()?;
+            let reason = reason.unwrap_or_else(|| "it has not been looked at yet".to_owned());
+            Some(format!("not ready: stream {stream}: {reason}"))
         }
     }
 }
@@ -86,7 +90,7 @@ fn route(path: &str, health: &Health) -> Response<Full<Bytes>> {
     match (path, health.obstacle()) {
         ("/livez", _) => plain(StatusCode::OK, "alive"),
         ("/readyz", None) => plain(StatusCode::OK, "ready"),
-        ("/readyz", Some(obstacle)) => plain(StatusCode::SERVICE_UNAVAILABLE, obstacle),
+        ("/readyz", Some(obstacle)) => plain(StatusCode::SERVICE_UNAVAILABLE, &obstacle),
         _ => plain(StatusCode::NOT_FOUND, "there is /livez and /readyz"),
     }
 }

@@ -7,6 +7,7 @@ mod options;
 mod publish;
 mod serve;
 mod signals;
+mod stream;
 mod subscribe;
 
 use std::ffi::OsString;
@@ -35,6 +36,8 @@ enum Command {
     Serve(serve::Serve),
     /// Check a configuration and the NATS side of it, and report every mistake
     Check(check::Check),
+    /// Look after the streams behind durable channels
+    Stream(stream::Stream),
     /// Subscribe to channels of an edge and print what arrives
     Sub(subscribe::Sub),
     /// Publish on a NATS subject
@@ -54,6 +57,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Dev(dev) => block_on(dev.run()),
         Command::Serve(serve) => block_on(serve.run()),
         Command::Check(check) => block_on(check.run()),
+        Command::Stream(stream) => block_on(stream.run()),
         Command::Sub(sub) => block_on(sub.run()),
         Command::Pub(publish) => block_on(publish.run()),
         Command::Supervise { arguments } => {

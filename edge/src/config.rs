@@ -122,6 +122,8 @@ pub struct OutboxConfig {
     pub max_bytes: usize,
     /// In the outbox of a session, in messages.
     pub max_messages: usize,
+    /// How long a client may take nothing of what waits for it.
+    pub stall_timeout: Duration,
     /// In the kernel (`SO_SNDBUF`), in bytes.
     pub send_buffer_bytes: usize,
     /// In the kernel and unsent (`TCP_NOTSENT_LOWAT`), in bytes.
@@ -230,6 +232,7 @@ fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
     let outbox = OutboxConfig {
         max_bytes: outbox.size("max_bytes"),
         max_messages: outbox.size("max_messages"),
+        stall_timeout: outbox.duration("stall_timeout_secs"),
         send_buffer_bytes: outbox.size("send_buffer_bytes"),
         unsent_low_water_bytes: outbox.small("unsent_low_water_bytes"),
     };

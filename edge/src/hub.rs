@@ -1,10 +1,13 @@
-//! Which sessions of this worker subscribe to what, and the walk over them.
+//! Which sessions of this worker subscribe to what, and the walk over them. What is special about durable channels is
+//! in `stored`.
 //!
 //! Cost of one batch: one look-up by interest, then for each subscriber one direct, non-blocking write
 //! from this loop; no task is woken for a client that keeps up. Every [`TURN`] writes the walk lets the
 //! worker's other tasks run.
 
-use std::cell::RefCell;
+mod stored;
+
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -14,10 +17,12 @@ use tailwater_protocol::channel::Channel;
 use tailwater_protocol::codec::Codec;
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
-use crate::config::{Delivery as Promise, Namespace, SlowConsumer};
+use crate::config::SlowConsumer;
 use crate::frames;
 use crate::outbox::OutboxLimits;
 use crate::session::Session;
+use stored::Standing;
+pub(crate) use stored::position;
 
 /// Sockets written to before the worker's other tasks get a turn: one to two milliseconds.
 const TURN: usize = 256;
@@ -32,26 +37,38 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 struct Audience {
     channel: Channel,
-    policy: SlowConsumer,
+    kind: Kind,
     /// By codec; an empty place is a session that left during a walk.
-    sessions: [Vec<Option<Rc<Session>>>; 2],
+    sessions: [Vec<Option<Seated>>; 2],
     /// A walk is under way: nobody may change places.
     walking: bool,
 }
+
+/// What the audience was promised.
+#[derive(Debug)]
+enum Kind {
+    /// At most once; this happens to a slow client.
+    Live(SlowConsumer),
+    /// Everything, in order.
+    Stored(Standing),
+}
+
+/// One session in an audience.
+#[derive(Debug)]
+struct Seated {
+    session: Rc<Session>,
+    /// Of a durable channel: the session has everything up to this offset at least, or is [`BEHIND`].
+    after: Cell<u64>,
+}
+
+/// In place of an offset: the session reads on by itself, and the walk passes it over.
+const BEHIND: u64 = u64::MAX;
 
 /// Where a session stands in an audience.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seat {
     pub(crate) interest: InterestId,
     pub(crate) place: usize,
-}
-
-fn policy(namespace: &Namespace) -> SlowConsumer {
-    match namespace.delivery {
-        Promise::Live { slow_consumer } => slow_consumer,
-        // Not reached yet: the configuration refuses durable namespaces.
-        Promise::Durable { .. } => SlowConsumer::Disconnect,
-    }
 }
 
 fn side(codec: Codec) -> usize {
@@ -62,26 +79,21 @@ fn side(codec: Codec) -> usize {
 }
 
 impl Hub {
-    /// Adds a session to the audience of a channel and says where it stands.
+    /// Adds a session to the audience of a live channel and says where it stands.
     pub(crate) fn add(
         &mut self,
         interest: InterestId,
         channel: &Channel,
-        namespace: &Namespace,
+        policy: SlowConsumer,
         session: &Rc<Session>,
     ) -> Seat {
         let audience = self.audiences.entry(interest).or_insert_with(|| Audience {
             channel: channel.clone(),
-            policy: policy(namespace),
+            kind: Kind::Live(policy),
             sessions: Default::default(),
             walking: false,
         });
-        let sessions = &mut audience.sessions[side(session.codec())];
-        sessions.push(Some(session.clone()));
-        Seat {
-            interest,
-            place: sessions.len() - 1,
-        }
+        audience.seat(interest, session, 0)
     }
 
     /// Takes the session at `seat` out of its audience.
@@ -96,7 +108,7 @@ impl Hub {
         }
         sessions.swap_remove(seat.place);
         if let Some(Some(moved)) = sessions.get(seat.place) {
-            moved.move_seat(seat);
+            moved.session.move_seat(seat);
         }
         self.drop_if_empty(seat.interest);
     }
@@ -126,8 +138,8 @@ impl Hub {
                 continue;
             }
             sessions.retain(Option::is_some);
-            for (place, session) in sessions.iter().flatten().enumerate() {
-                session.move_seat(Seat { interest, place });
+            for (place, seated) in sessions.iter().flatten().enumerate() {
+                seated.session.move_seat(Seat { interest, place });
             }
         }
         self.drop_if_empty(interest);
@@ -139,15 +151,29 @@ impl Hub {
         interest: InterestId,
         codec: Codec,
         place: usize,
-        deliver: &impl Fn(&Audience, &Rc<Session>),
+        deliver: &impl Fn(&Audience, &Seated),
     ) -> Option<usize> {
         let audience = self.audiences.get(&interest)?;
         let sessions = &audience.sessions[side(codec)];
         let end = sessions.len().min(place + TURN);
-        for session in sessions[place.min(end)..end].iter().flatten() {
-            deliver(audience, session);
+        for seated in sessions[place.min(end)..end].iter().flatten() {
+            deliver(audience, seated);
         }
         (end < sessions.len()).then_some(end)
+    }
+}
+
+impl Audience {
+    fn seat(&mut self, interest: InterestId, session: &Rc<Session>, after: u64) -> Seat {
+        let sessions = &mut self.sessions[side(session.codec())];
+        sessions.push(Some(Seated {
+            session: session.clone(),
+            after: Cell::new(after),
+        }));
+        Seat {
+            interest,
+            place: sessions.len() - 1,
+        }
     }
 }
 
@@ -159,9 +185,12 @@ pub(crate) async fn deliver(hub: &RefCell<Hub>, deliveries: &mut Vec<Delivery>, 
                 interest,
                 codec,
                 batch,
+                span: None,
             } => {
-                walk(hub, interest, codec, |audience, session| {
-                    session.deliver(&batch, &audience.channel, audience.policy, limits);
+                walk(hub, interest, codec, |audience, seated| {
+                    if let Kind::Live(policy) = audience.kind {
+                        seated.session.deliver(&batch, &audience.channel, policy, limits);
+                    }
                 })
                 .await;
             }
@@ -171,29 +200,34 @@ pub(crate) async fn deliver(hub: &RefCell<Hub>, deliveries: &mut Vec<Delivery>, 
                 count,
                 reason,
             } => {
-                for codec in Codec::ALL
-                    .into_iter()
-                    .filter(|each| codec.is_none_or(|only| only == *each))
-                {
+                for codec in each(codec) {
                     let Some(frame) = lost_frame(hub, interest, codec, count, &reason) else {
                         continue;
                     };
-                    walk(hub, interest, codec, |_, session| {
-                        session.push_message(frame.clone())
-                    })
-                    .await;
+                    push_to_all(hub, interest, codec, &frame).await;
                 }
             }
+            stored => stored::deliver(hub, stored).await,
         }
     }
 }
 
-async fn walk(
-    hub: &RefCell<Hub>,
-    interest: InterestId,
-    codec: Codec,
-    deliver: impl Fn(&Audience, &Rc<Session>),
-) {
+/// The codec given, or all.
+fn each(codec: Option<Codec>) -> impl Iterator<Item = Codec> {
+    Codec::ALL
+        .into_iter()
+        .filter(move |each| codec.is_none_or(|only| only == *each))
+}
+
+/// Sends one message to everybody in an audience who speaks `codec`.
+async fn push_to_all(hub: &RefCell<Hub>, interest: InterestId, codec: Codec, frame: &bytes::Bytes) {
+    walk(hub, interest, codec, |_, seated| {
+        seated.session.push_message(frame.clone());
+    })
+    .await;
+}
+
+async fn walk(hub: &RefCell<Hub>, interest: InterestId, codec: Codec, deliver: impl Fn(&Audience, &Seated)) {
     if !hub.borrow_mut().begin_walk(interest) {
         return;
     }
@@ -228,7 +262,7 @@ fn lost_frame(
 }
 
 /// Joins the batches of one channel and codec that arrived while the last walk was under way, so that
-/// each socket gets them in one write. A notice of loss stays where it is among its channel's batches.
+/// each socket gets them in one write. Whatever else is told about a channel stays where it is among its batches.
 fn join_batches(deliveries: &mut Vec<Delivery>) -> impl Iterator<Item = Delivery> {
     let mut joined: Vec<(Delivery, Vec<Batch>)> = Vec::with_capacity(deliveries.len());
     let mut open: HashMap<(InterestId, Codec), usize> = HashMap::new();
@@ -238,26 +272,40 @@ fn join_batches(deliveries: &mut Vec<Delivery>) -> impl Iterator<Item = Delivery
                 interest,
                 codec,
                 batch,
+                span,
             } => {
-                if let Some(index) = open.get(&(*interest, *codec)) {
-                    joined[*index].1.push(batch.clone());
+                let first = open.get(&(*interest, *codec)).map(|index| &mut joined[*index]);
+                if let Some((Delivery::Batch { span: whole, .. }, batches)) = first
+                    && stored::extend(whole, *span)
+                {
+                    batches.push(batch.clone());
                     continue;
                 }
                 open.insert((*interest, *codec), joined.len());
                 let batches = vec![batch.clone()];
                 joined.push((delivery, batches));
             }
-            Delivery::Lost { interest, .. } => {
+            Delivery::Lost { interest, .. }
+            | Delivery::Advance { interest, .. }
+            | Delivery::Rewind { interest, .. }
+            | Delivery::Certain { interest, .. }
+            | Delivery::Renewed { interest, .. } => {
                 open.retain(|(opened, _), _| opened != interest);
                 joined.push((delivery, Vec::new()));
             }
         }
     }
     joined.into_iter().map(|(delivery, batches)| match delivery {
-        Delivery::Batch { interest, codec, .. } if batches.len() > 1 => Delivery::Batch {
+        Delivery::Batch {
+            interest,
+            codec,
+            span,
+            ..
+        } if batches.len() > 1 => Delivery::Batch {
             interest,
             codec,
             batch: Batch::concat(&batches),
+            span,
         },
         other => other,
     })

@@ -20,6 +20,7 @@ pub mod nats;
 mod outbox;
 pub mod server;
 mod session;
+pub mod streams;
 pub mod telemetry;
 mod transport;
 mod upgrade;

@@ -8,6 +8,7 @@ mod segment;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::Range;
 
 use bytes::Bytes;
 use tailwater_protocol::batch::Batch;
@@ -97,6 +98,21 @@ impl Outbox {
             SlowConsumer::DropOldest | SlowConsumer::Disconnect => self.push(Segment::Frames(frames)),
         }
         self.make_room(limits)
+    }
+
+    /// Queues frames of a durable channel, of the first of which `written` bytes have been written; never dropped.
+    /// Whoever asks has looked at [`Outbox::bytes`].
+    pub(crate) fn push_kept(
+        &mut self,
+        batch: &Batch,
+        range: Range<usize>,
+        written: usize,
+        channel: &Channel,
+    ) {
+        if self.segments.is_empty() {
+            self.written = written;
+        }
+        self.push(Segment::Frames(Frames::kept(batch, range, channel)));
     }
 
     /// Forgets all that waits but a frame of which a part has been written.
@@ -193,7 +209,8 @@ impl Outbox {
             let Segment::Frames(frames) = segment else {
                 continue;
             };
-            if frames.policy() == SlowConsumer::Disconnect {
+            let Some(policy) = frames.policy() else { continue };
+            if policy == SlowConsumer::Disconnect {
                 // The newest alone, however large, is no backlog.
                 if index == last && segment.frames() == 1 {
                     continue;

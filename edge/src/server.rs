@@ -6,8 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use tailwater_broker::feed::{Feed, Inbox};
+use tailwater_broker::history::{History, HistoryThread};
 use tailwater_broker::publish::Publisher;
-use tailwater_broker::{Connection, ConnectionState};
+use tailwater_broker::stream::Provisioning;
+use tailwater_broker::{Connection, ConnectionState, Streams};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -18,6 +20,7 @@ use crate::connections::{self, Connections};
 use crate::console::Console;
 use crate::error::EdgeError;
 use crate::nats::broker_config;
+use crate::streams::specs;
 use crate::worker::{self, Parts};
 
 /// Says that a worker has ended, also when it ends by a panic. Nobody may listen any more.
@@ -35,8 +38,12 @@ pub struct Server {
     public: SocketAddr,
     admin: SocketAddr,
     publisher: Publisher,
+    streams: Streams,
+    provisioning: Provisioning,
     stopping: watch::Sender<bool>,
     feed: Feed,
+    history: History,
+    history_thread: HistoryThread,
     workers: Vec<thread::JoinHandle<()>>,
     /// A worker that ended says so.
     ended: mpsc::Receiver<()>,
@@ -45,7 +52,8 @@ pub struct Server {
 
 impl Server {
     /// Starts the edge: listeners first, so that a taken port is known at once; then NATS, which may be
-    /// away; then the workers. Must be called in a tokio runtime, which serves the operators.
+    /// away; then the workers. Must be called in a tokio runtime, which serves the operators and provisions
+    /// the streams.
     ///
     /// # Errors
     /// [`EdgeError`] for what cannot work. That NATS is away is no error: it is waited for.
@@ -69,11 +77,24 @@ impl Server {
             .map(|_| Arc::new(Inbox::new(config.feed.worker_inbox_bytes)))
             .collect();
         let publisher = Publisher::new(Connection::open(&nats, "publish").await?);
-        let feed = Feed::start(nats, inboxes.clone(), config.feed.linger).await?;
+        let (history, history_thread) = History::start(&nats)?;
+        let connection = publisher.connection().clone();
+        let linger = config.feed.linger;
+        let feed = Feed::start(nats, inboxes.clone(), linger, history.clone(), connection).await?;
+        let (streams, provisioning) = Streams::start(
+            publisher.connection().clone(),
+            config.nats.jetstream_domain.as_deref(),
+            specs(&config.streams),
+        );
         let (stopping, stopped) = watch::channel(false);
-        let states = vec![feed.handle().state(), publisher.connection().state()];
+        let states = vec![
+            feed.handle().state(),
+            history.state(),
+            publisher.connection().state(),
+        ];
         let health = Health {
             nats: states,
+            streams: streams.clone(),
             stopping: stopped.clone(),
         };
         let operators = tokio::spawn(admin::serve(admin_listener, health));
@@ -90,7 +111,9 @@ impl Server {
                 config: config.clone(),
                 inbox,
                 feed: feed.handle(),
+                history: history.clone(),
                 publisher: publisher.clone(),
+                streams: streams.clone(),
                 connections: connections.clone(),
                 console: console.clone(),
                 stopping: stopped.clone(),
@@ -115,8 +138,12 @@ impl Server {
             public,
             admin,
             publisher,
+            streams,
+            provisioning,
             stopping,
             feed,
+            history,
+            history_thread,
             workers,
             ended,
             operators,
@@ -138,20 +165,24 @@ impl Server {
         &self.publisher
     }
 
-    /// Waits until the edge's connections to NATS are up; false if that takes longer than `timeout`.
+    /// Waits until the edge's connections to NATS are up and all streams are ready; false if that takes longer than
+    /// `timeout`.
     pub async fn connected(&self, timeout: Duration) -> bool {
         let mut live = self.feed.handle().state();
         let mut publish = self.publisher.connection().state();
-        let both = async {
-            for state in [&mut live, &mut publish] {
+        let mut history = self.history.state();
+        let mut streams = self.streams.all_ready();
+        let all = async {
+            for state in [&mut live, &mut publish, &mut history] {
                 state
                     .wait_for(|state| *state == ConnectionState::Connected)
                     .await
                     .ok()?;
             }
+            streams.wait_for(|ready| *ready).await.ok()?;
             Some(())
         };
-        matches!(tokio::time::timeout(timeout, both).await, Ok(Some(())))
+        matches!(tokio::time::timeout(timeout, all).await, Ok(Some(())))
     }
 
     /// Waits until a worker ends without having been asked to.
@@ -167,7 +198,8 @@ impl Server {
     /// [`EdgeError::Worker`] if a worker has panicked.
     pub async fn stop(self) -> Result<(), EdgeError> {
         self.stopping.send_replace(true);
-        let (workers, feed) = (self.workers, self.feed);
+        self.provisioning.stop().await;
+        let (workers, feed, history) = (self.workers, self.feed, self.history_thread);
         let joined = tokio::task::spawn_blocking(move || {
             let joined = workers
                 .into_iter()
@@ -175,6 +207,7 @@ impl Server {
                 .filter(Result::is_err)
                 .count();
             feed.stop();
+            history.stop();
             joined
         });
         let panicked = joined.await.map_err(|_| EdgeError::Worker)?;

@@ -7,18 +7,25 @@
 pub(crate) mod heartbeat;
 pub(crate) mod state;
 
+mod behind;
 mod commands;
 mod ending;
+mod recovery;
+mod start;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use tailwater_broker::feed::Membership;
+use tailwater_broker::feed::{InterestId, Membership};
+use tailwater_broker::history::Cursor;
 use tailwater_protocol::batch::Batch;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
@@ -26,6 +33,7 @@ use tailwater_protocol::codec::Codec;
 use tailwater_protocol::frame::{self, Opcode};
 use tailwater_protocol::push::{Connected, Push};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::config::SlowConsumer;
 use crate::frames;
@@ -33,6 +41,11 @@ use crate::hub::Seat;
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::transport::websocket::{Inbound, MessageReader, Violation};
 use crate::worker::Worker;
+use behind::{Behind, Fed};
+use recovery::CatchUp;
+
+/// Bytes of durable channels that may wait for one client; beyond it, it reads on at its own pace.
+const STORED_BYTES: usize = 128 * 1024;
 
 /// How many slices one vectored write takes from the outbox.
 const SLICES: usize = 64;
@@ -52,6 +65,10 @@ pub(crate) struct Session {
     awaiting_pong: Cell<bool>,
     /// A command waits for NATS, and nothing is read meanwhile.
     waiting_for_nats: Cell<bool>,
+    /// Some durable subscription is not in step, and the session's task has to see to it.
+    behind: Cell<bool>,
+    /// Since when the client has taken nothing of what waits.
+    stalled_since: Cell<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -66,7 +83,11 @@ struct Subscription {
     channel: Channel,
     seat: Seat,
     /// Keeps the interest in NATS alive.
-    _membership: Membership,
+    membership: Membership,
+    /// A durable one that is not in step.
+    behind: Option<Box<Behind>>,
+    /// Of a durable pattern.
+    fed: Fed,
 }
 
 /// How a session is to end.
@@ -102,6 +123,8 @@ impl Session {
             end: Cell::default(),
             awaiting_pong: Cell::new(false),
             waiting_for_nats: Cell::new(false),
+            behind: Cell::new(false),
+            stalled_since: Cell::new(None),
         }
     }
 
@@ -132,12 +155,150 @@ impl Session {
         let pushed = outbox.push_batch(batch, written, channel, policy, limits);
         drop(outbox);
         match pushed {
-            Ok(()) => self.wake(),
+            Ok(()) => self.waits(),
             Err(_) => self.end(End::Cut(
                 CloseCode::SlowConsumer,
                 CloseCode::SlowConsumer.reason(),
             )),
         }
+    }
+
+    /// Writes what the client lacks of a batch of a durable channel, if it has everything up to `has`.
+    ///
+    /// # Errors
+    /// The new cursor, if not all of it was taken: too much waits already.
+    pub(crate) fn deliver_stored(&self, batch: &Batch, has: u64, channel: &Channel) -> Result<(), u64> {
+        let entries = batch.entries();
+        let first = match entries.first() {
+            Some(entry) if entry.offset > has => 0,
+            _ => entries.partition_point(|entry| entry.offset <= has),
+        };
+        if first == entries.len() {
+            return Ok(());
+        }
+        let taken = self.offer(batch, first..entries.len(), channel);
+        if first + taken == entries.len() {
+            return Ok(());
+        }
+        Err(if taken == 0 {
+            has
+        } else {
+            entries[first + taken - 1].offset
+        })
+    }
+
+    /// Writes frames of a durable channel or lets them wait, as many as there is room for, and says how many.
+    fn offer(&self, batch: &Batch, frames: Range<usize>, channel: &Channel) -> usize {
+        if self.is_ending() {
+            return frames.len();
+        }
+        let bytes = batch.slice(frames.clone());
+        let mut outbox = self.outbox.borrow_mut();
+        let written = if outbox.is_empty() { self.write(&bytes) } else { 0 };
+        if written == bytes.len() || self.is_ending() {
+            return frames.len();
+        }
+        let entries = batch.entries();
+        let base = entries[frames.start].start as usize;
+        let end_of = |frame: usize| match entries.get(frame + 1) {
+            Some(next) => next.start as usize - base,
+            None => batch.bytes().len() - base,
+        };
+        // The first that is not written whole, and the last for which there is room.
+        let begun = frames.start
+            + entries[frames.clone()].partition_point(|entry| entry.start as usize - base <= written)
+            - 1;
+        let begun_at = entries[begun].start as usize - base;
+        let room = STORED_BYTES.saturating_sub(outbox.bytes());
+        let mut kept = begun;
+        while kept < frames.end && end_of(kept) - begun_at <= room {
+            kept += 1;
+        }
+        if kept == begun && (written > begun_at || outbox.is_empty()) {
+            // Begun, or too large to ever fit: it goes alone.
+            kept += 1;
+        }
+        if kept > begun {
+            outbox.push_kept(batch, begun..kept, written - begun_at, channel);
+            drop(outbox);
+            self.waits();
+        }
+        kept - frames.start
+    }
+
+    /// Writes all of a batch, or lets it wait whatever its size; its maker has bounded it.
+    fn push_batch(&self, batch: &Batch, channel: &Channel) {
+        let taken = self.offer(batch, 0..batch.len(), channel);
+        if taken < batch.len() {
+            self.outbox
+                .borrow_mut()
+                .push_kept(batch, taken..batch.len(), 0, channel);
+            self.waits();
+        }
+    }
+
+    /// Something waits for the client.
+    fn waits(&self) {
+        if self.stalled_since.get().is_none() {
+            self.stalled_since.set(Some(Instant::now()));
+        }
+        self.wake();
+    }
+
+    /// The session is not in step any more with a durable channel; it has everything up to `cursor`.
+    pub(crate) fn fall_behind(&self, interest: InterestId, cursor: u64) {
+        self.with_subscription(interest, |held| {
+            held.fed.close(cursor);
+            held.behind = Some(Box::new(Behind::new(Cursor::Had(cursor))));
+        });
+        self.catch_up_soon();
+    }
+
+    /// The feed may have missed something of a pattern behind `floor`; `seen` is what it passed on since. The session
+    /// was in step and has everything up to `has` but that, or is behind already.
+    pub(crate) fn rewind(
+        &self,
+        interest: InterestId,
+        floor: u64,
+        has: Option<u64>,
+        seen: &Arc<HashMap<u64, u64>>,
+    ) {
+        self.with_subscription(interest, |held| {
+            let at = held.behind.as_ref().map(|behind| behind.cursor.offset());
+            let Some(has) = has.or(at) else { return };
+            let rewound = held.fed.rewind(floor, has, seen);
+            let behind = held
+                .behind
+                .get_or_insert_with(|| Box::new(Behind::new(Cursor::Had(has))));
+            if let Some(rewound) = rewound {
+                behind.rewind(rewound);
+            }
+        });
+        self.catch_up_soon();
+    }
+
+    /// The stream of a durable channel began anew: the session reads it from its start.
+    pub(crate) fn start_over(&self, interest: InterestId) {
+        self.with_subscription(interest, |held| {
+            held.fed = Fed::default();
+            held.behind = Some(Box::new(Behind::new(Cursor::From(0))));
+        });
+        self.catch_up_soon();
+    }
+
+    fn with_subscription(&self, interest: InterestId, change: impl FnOnce(&mut Subscription)) {
+        let mut subscriptions = self.subscriptions.borrow_mut();
+        if let Some(held) = subscriptions
+            .iter_mut()
+            .find(|held| held.seat.interest == interest)
+        {
+            change(held);
+        }
+    }
+
+    fn catch_up_soon(&self) {
+        self.behind.set(true);
+        self.wake();
     }
 
     /// Writes a message of the session's own, behind what already waits.
@@ -151,7 +312,7 @@ impl Session {
             outbox.push_message(frame);
             outbox.advance(written);
             drop(outbox);
-            self.wake();
+            self.waits();
         }
     }
 
@@ -205,6 +366,7 @@ impl Session {
             match self.socket.try_write_vectored(&slices[..used]) {
                 Ok(written) => {
                     outbox.advance(written);
+                    self.stalled_since.set((!outbox.is_empty()).then(Instant::now));
                     // A socket that was full takes more only because its client reads: that one lives,
                     // though a ping behind its backlog may reach it too late for an answer in time.
                     self.awaiting_pong.set(false);
@@ -215,11 +377,17 @@ impl Session {
         }
     }
 
-    fn poll_event(&self, context: &mut Context<'_>, outbox_limit: usize) -> Poll<Event> {
+    fn poll_event(
+        &self,
+        context: &mut Context<'_>,
+        outbox_limit: usize,
+        catch_up: &mut CatchUp<'_>,
+    ) -> Poll<Event> {
         if let Some(end) = self.end.get() {
             return Poll::Ready(Event::End(end));
         }
         self.waker.set(Some(context.waker().clone()));
+        catch_up.poll(context);
         let waiting = self.outbox.borrow().bytes();
         if !self.outbox.borrow().is_empty() && self.socket.poll_write_ready(context).is_ready() {
             return Poll::Ready(Event::Writable);
@@ -237,26 +405,28 @@ pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, read_ahead: By
     let mut reader = MessageReader::new(worker.config().websocket.max_message_bytes);
     session.push_message(frames::message(session.codec, welcome(session.id, &worker)));
     let mut input = Vec::new();
+    let mut catch_up = CatchUp::new(&session, &worker);
     if !read_ahead.is_empty() {
         let violation = reader.read(&read_ahead, &mut input).err();
         drop(read_ahead);
-        serve(&session, &worker, &mut input, violation).await;
+        serve(&session, &worker, &mut input, violation, &mut catch_up).await;
     }
     let outbox_limit = worker.config().outbox.max_bytes;
     let end = loop {
-        match poll_fn(|context| session.poll_event(context, outbox_limit)).await {
+        match poll_fn(|context| session.poll_event(context, outbox_limit, &mut catch_up)).await {
             Event::End(end) => break end,
             Event::Writable => session.flush(),
             Event::Readable => {
                 let violation = receive(&session, &worker, &mut reader, &mut input);
                 if !input.is_empty() || violation.is_some() {
-                    serve(&session, &worker, &mut input, violation).await;
+                    serve(&session, &worker, &mut input, violation, &mut catch_up).await;
                 }
                 // Who has always sent more already waits for the others after each read.
                 tokio::task::yield_now().await;
             }
         }
     };
+    drop(catch_up);
     drop(reader);
     leave(&session, &worker);
     tracing::debug!(session_id = %Hex(session.id), remote_addr = %session.remote_addr, ?end, "session ends");
@@ -290,6 +460,7 @@ async fn serve(
     worker: &Rc<Worker>,
     input: &mut Vec<Inbound>,
     violation: Option<Violation>,
+    catch_up: &mut CatchUp<'_>,
 ) {
     let mut acting = Box::pin(act(session, worker, std::mem::take(input), violation));
     poll_fn(|context| {
@@ -298,6 +469,7 @@ async fn serve(
             return Poll::Ready(());
         }
         session.waker.set(Some(context.waker().clone()));
+        catch_up.poll(context);
         while !session.is_ending()
             && !session.outbox.borrow().is_empty()
             && session.socket.poll_write_ready(context).is_ready()

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use slab::Slab;
+use tailwater_broker::Streams;
 use tailwater_broker::feed::{FeedHandle, Inbox};
+use tailwater_broker::history::History;
 use tailwater_broker::publish::Publisher;
 use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::codec::Codec;
@@ -41,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) feed: FeedHandle,
+    pub(crate) history: History,
+    pub(crate) streams: Streams,
     pub(crate) publisher: Publisher,
     pub(crate) connections: Connections,
     pub(crate) console: Option<Arc<Console>>,
@@ -68,6 +72,14 @@ impl Worker {
 
     pub(crate) fn feed(&self) -> &FeedHandle {
         &self.parts.feed
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.parts.history
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.parts.streams
     }
 
     pub(crate) fn publisher(&self) -> &Publisher {

@@ -64,6 +64,22 @@ impl Batch {
         self.0.bytes.slice(start..end)
     }
 
+    /// A copy of the frames in this range, which does not keep the whole batch in memory.
+    ///
+    /// # Panics
+    ///
+    /// If the range reaches beyond [`Self::len`], as slices do.
+    pub fn part(&self, frames: Range<usize>) -> Self {
+        let base = self.start(frames.start);
+        let bytes = Bytes::copy_from_slice(&self.slice(frames.clone()));
+        let moved = |entry: &Entry| Entry {
+            start: entry.start - position(base),
+            ..*entry
+        };
+        let entries = self.0.entries[frames].iter().map(moved).collect();
+        Self(Arc::new(Frames { bytes, entries }))
+    }
+
     /// The batches one behind the other. A single one is shared, not copied.
     ///
     /// # Panics
@@ -262,6 +278,9 @@ mod tests {
         for start in 0..=4 {
             for end in start..=4 {
                 assert_eq!(batch.slice(start..end), frames[start..end].concat());
+                let part = batch.part(start..end);
+                assert_eq!(part.bytes(), &frames[start..end].concat());
+                assert_eq!(part.slice(0..part.len()), part.bytes());
             }
         }
         let offsets: Vec<_> = batch.entries().iter().map(|entry| entry.offset).collect();

@@ -30,12 +30,14 @@ pub fn binary() -> PathBuf {
             }
             let built = build.status().expect("cargo runs");
             assert!(built.success(), "the binary builds");
-            // target/<profile>/deps/<test> stands beside target/<profile>/tailwater.
-            let test = std::env::current_exe().expect("a test is a program");
-            let profile = test
-                .parent()
-                .and_then(|deps| deps.parent())
-                .expect("a target folder");
+            // target/<profile>/deps/<test> or target/<profile>/<program> stands beside target/<profile>/tailwater.
+            let program = std::env::current_exe().expect("a test is a program");
+            let folder = program.parent().expect("a target folder");
+            let profile = if folder.ends_with("deps") {
+                folder.parent().expect("a target folder")
+            } else {
+                folder
+            };
             profile.join("tailwater")
         })
         .clone()

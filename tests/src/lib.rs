@@ -1,15 +1,21 @@
-//! What the tests of the whole system share: a real nats-server, an edge in this process, the binary,
-//! and waiting without sleeping.
+//! What the tests of the whole system share: a real nats-server or three, an edge in this process, the binary,
+//! waiting without sleeping; and the loss checker.
 
 pub mod binary;
+pub mod checker;
+pub mod cluster;
+pub mod durable;
 pub mod edge;
 pub mod eventually;
+pub mod link;
 pub mod nats_process;
 pub mod nats_server;
 pub mod process;
+pub mod raw_nats;
 pub mod raw_socket;
 
 pub use binary::binary;
+pub use cluster::Cluster;
 pub use edge::Edge;
 pub use eventually::eventually;
 pub use nats_process::NatsProcess;

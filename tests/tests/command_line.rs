@@ -63,11 +63,9 @@ async fn check_of_a_good_configuration_says_ok_line_by_line() {
     let finished = check(&with_nats(&nats.url(), "")).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(finished.stderr, "");
-    assert!(
-        finished.stdout.lines().all(|line| line.starts_with("ok ")),
-        "{}",
-        finished.stdout
-    );
+    let (lines, permissions) = finished.stdout.split_once("\n\n").expect("two parts");
+    assert!(lines.lines().all(|line| line.starts_with("ok ")), "{lines}");
+    assert!(permissions.contains("authorization {"), "{permissions}");
     assert!(
         finished.stdout.contains("may subscribe to `chat.>`"),
         "{}",
@@ -289,7 +287,7 @@ async fn a_taken_port_is_one_line_that_names_it() {
 async fn help_tells_every_command_but_the_internal_one() {
     let help = run(["--help"]).await;
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{help:?}");
-    for command in ["dev", "serve", "check", "sub", "pub"] {
+    for command in ["dev", "serve", "check", "stream", "sub", "pub"] {
         let start = format!("  {command} ");
         assert!(
             help.stdout.lines().any(|line| line.starts_with(&start)),

@@ -88,7 +88,8 @@ async fn who_does_not_answer_is_closed_with_4411_in_time() {
 async fn who_neither_reads_nor_answers_loses_its_place() {
     let nats = NatsServer::start().await;
     let config = format!(
-        "{OPEN}{QUICK}close_timeout_secs = 1\nmax_connections = 2\n[outbox]\nsend_buffer_bytes = 4096"
+        "{OPEN}{QUICK}close_timeout_secs = 1\nmax_connections = 2\n[outbox]\nsend_buffer_bytes = 4096\n\
+         stall_timeout_secs = 2"
     );
     let edge = Edge::start_with(nats.url(), &config).await;
     let address = edge.server().public_addr();

@@ -3,13 +3,16 @@
 //! Cost of one batch: one uncontended lock, one reference count, and a wake of the worker if it sleeps.
 //! The feed never waits for a worker. When the queue is full, an interest is marked *behind* and what
 //! comes for it is counted instead of queued, until the worker has emptied the queue; it then hears how
-//! many publications it has missed, so that subscribers are told.
+//! many publications it has missed, so that subscribers are told, or, on a durable channel, up to where it
+//! has to read them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tailwater_protocol::batch::Batch;
 use tailwater_protocol::codec::Codec;
+use tailwater_protocol::position::Epoch;
 use tailwater_protocol::push::LostReason;
 use tokio::sync::Notify;
 
@@ -26,6 +29,8 @@ pub enum Delivery {
         codec: Codec,
         /// The frames.
         batch: Batch,
+        /// Of a durable channel: the batch holds every publication behind the first offset up to the second.
+        span: Option<(u64, u64)>,
     },
     /// Publications are missing here.
     Lost {
@@ -38,6 +43,69 @@ pub enum Delivery {
         /// Why.
         reason: LostReason,
     },
+    /// A durable channel has come to this offset, and what a subscriber lacks up to there is to be read.
+    Advance {
+        /// Which interest.
+        interest: InterestId,
+        /// The subscribers of one codec alone, or all.
+        codec: Option<Codec>,
+        /// The offset.
+        to: u64,
+    },
+    /// A publication of a pattern may have been missed: what lies behind `floor` is to be read again, but for what
+    /// was passed on.
+    Rewind {
+        /// Which interest.
+        interest: InterestId,
+        /// Everything up to here was passed on.
+        floor: u64,
+        /// The newest that was passed on since, by the hash of its subject; everything of a subject up to there was.
+        seen: Arc<HashMap<u64, u64>>,
+        /// How far the channel has come.
+        to: u64,
+    },
+    /// Everything up to this offset has certainly been passed on.
+    Certain {
+        /// Which interest.
+        interest: InterestId,
+        /// The last offset that was passed on.
+        from: u64,
+        /// The offset.
+        offset: u64,
+    },
+    /// The stream began anew: what subscribers have is of another life.
+    Renewed {
+        /// Which interest.
+        interest: InterestId,
+        /// The epoch of all offsets from now on.
+        epoch: Epoch,
+        /// How far the channel has come.
+        to: u64,
+    },
+}
+
+/// What did not fit.
+#[derive(Clone, Copy, Debug)]
+enum Behind {
+    /// So many publications of a live channel.
+    Count(u64),
+    /// Publications of a durable channel, up to this offset.
+    To(u64),
+}
+
+impl Behind {
+    fn told(self, interest: InterestId, codec: Codec) -> Delivery {
+        let codec = Some(codec);
+        match self {
+            Self::Count(count) => Delivery::Lost {
+                interest,
+                codec,
+                count: (count > 0).then_some(count),
+                reason: LostReason::EdgeOverloaded,
+            },
+            Self::To(to) => Delivery::Advance { interest, codec, to },
+        }
+    }
 }
 
 /// The queue between the feed and one worker.
@@ -52,13 +120,14 @@ pub struct Inbox {
 struct Queue {
     deliveries: Vec<Delivery>,
     bytes: usize,
-    /// Publications counted but not queued, by interest and codec.
-    behind: HashMap<(InterestId, Codec), u64>,
+    /// Publications that were not queued, by interest and codec.
+    behind: HashMap<(InterestId, Codec), Behind>,
 }
 
 impl Inbox {
     /// A queue of at most `limit_bytes` of frames (a single larger batch still passes alone). When it
-    /// is full, publications are counted per interest, and the count is delivered in their place.
+    /// is full, publications are counted per interest, and the count is delivered in their place; of durable channels
+    /// the offset up to which they are to be read.
     pub fn new(limit_bytes: usize) -> Self {
         Self {
             queue: Mutex::default(),
@@ -72,7 +141,7 @@ impl Inbox {
         let mut queue = self.lock();
         let length = match &delivery {
             Delivery::Batch { batch, .. } => batch.bytes().len(),
-            Delivery::Lost { .. } => size_of::<Delivery>(),
+            _ => size_of::<Delivery>(),
         };
         let full = queue.bytes > 0 && queue.bytes + length > self.limit_bytes;
         match &delivery {
@@ -82,18 +151,29 @@ impl Inbox {
                 interest,
                 codec,
                 batch,
+                span,
             } if full || queue.behind.contains_key(&(*interest, *codec)) => {
-                *queue.behind.entry((*interest, *codec)).or_default() += batch.len() as u64;
+                let behind = queue.behind.entry((*interest, *codec));
+                match (behind.or_insert(Behind::Count(0)), span) {
+                    (behind, Some((_, to))) => *behind = Behind::To(*to),
+                    (Behind::Count(count), None) => *count += batch.len() as u64,
+                    (Behind::To(_), None) => {}
+                }
             }
             Delivery::Lost { interest, codec, .. } if full => {
                 for codec in Codec::ALL
                     .into_iter()
                     .filter(|each| codec.is_none_or(|only| only == *each))
                 {
-                    queue.behind.entry((*interest, codec)).or_default();
+                    queue.behind.entry((*interest, codec)).or_insert(Behind::Count(0));
                 }
             }
+            // Rare and small, and nothing else says what these say: they always fit.
             _ => {
+                if let Delivery::Renewed { interest, .. } = &delivery {
+                    // Offsets of the life before.
+                    queue.behind.retain(|(behind, _), _| behind != interest);
+                }
                 queue.bytes += length;
                 queue.deliveries.push(delivery);
             }
@@ -113,12 +193,7 @@ impl Inbox {
                     queue
                         .behind
                         .drain()
-                        .map(|((interest, codec), count)| Delivery::Lost {
-                            interest,
-                            codec: Some(codec),
-                            count: (count > 0).then_some(count),
-                            reason: LostReason::EdgeOverloaded,
-                        }),
+                        .map(|((interest, codec), behind)| behind.told(interest, codec)),
                 );
             }
             if !deliveries.is_empty() {

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::codec::Codec;
+use tailwater_protocol::position::Epoch;
 use tokio::sync::watch;
 
+use crate::stream::Stream;
 use crate::subject::{Subject, SubjectPrefix};
+use crate::timeline::Timeline;
 
 /// Names an interest for as long as the process lives; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -31,6 +34,28 @@ pub struct Terms {
     pub prefix: SubjectPrefix,
     /// How long a publication may wait for others, to go out with them. Zero: not at all.
     pub max_delay: Duration,
+    /// The stream of a durable namespace.
+    pub stream: Option<Arc<Stream>>,
+}
+
+/// What only a durable interest has.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    /// The stream.
+    pub(crate) timeline: Arc<Timeline>,
+    /// The channel as the stream's subject, which may have wildcards.
+    pub(crate) subject: Subject,
+    place: Mutex<Place>,
+}
+
+/// How far the feed has come on a durable channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Everything up to this offset has been handed to the workers, or they were told to read it. Of an exact channel
+    /// it is where the last publication is stored, or, if none is, how far the stream had come.
+    pub tip: u64,
+    /// The life of the stream that the offset belongs to; see [`Interest::standing`].
+    pub life: u32,
 }
 
 /// Whether NATS sends us what is published on the subject.
@@ -51,6 +76,7 @@ pub struct Interest {
     pub(crate) key: InterestKey,
     pub(crate) terms: Terms,
     pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) durable: Option<Durable>,
     takers: Mutex<Takers>,
 }
 
@@ -65,9 +91,20 @@ struct Takers {
 }
 
 impl Interest {
-    pub(crate) fn new(id: InterestId, key: InterestKey, terms: Terms) -> Self {
+    pub(crate) fn new(
+        id: InterestId,
+        key: InterestKey,
+        terms: Terms,
+        timeline: Option<Arc<Timeline>>,
+    ) -> Self {
         let (progress, _) = watch::channel(Progress::Opening);
+        let durable = timeline.map(|timeline| Durable {
+            timeline,
+            subject: terms.prefix.subject(&key.channel),
+            place: Mutex::default(),
+        });
         Self {
+            durable,
             id,
             key,
             terms,
@@ -84,6 +121,26 @@ impl Interest {
     /// The channel, as subscribed.
     pub fn channel(&self) -> &Channel {
         &self.key.channel
+    }
+
+    /// How far the feed has come; nothing on a live channel.
+    pub fn place(&self) -> Option<Place> {
+        self.durable.as_ref().map(|durable| *durable.lock())
+    }
+
+    /// How far the feed has come, and the epoch of its offsets; nothing on a live channel, and for the moment in which
+    /// the stream begins anew.
+    pub fn standing(&self) -> Option<(Place, Epoch)> {
+        let durable = self.durable.as_ref()?;
+        let (place, life) = (*durable.lock(), durable.timeline.life());
+        (place.life == life.number).then_some((place, life.epoch))
+    }
+
+    /// The largest offset that is known to be stored in the stream; 0 on a live channel.
+    pub fn stream_reached(&self) -> u64 {
+        self.durable
+            .as_ref()
+            .map_or(0, |durable| durable.timeline.highest())
     }
 
     /// Adds a subscriber of `worker` that speaks `codec`. Nothing if the interest is being closed.
@@ -139,6 +196,18 @@ impl Interest {
     fn lock(&self) -> MutexGuard<'_, Takers> {
         // The list is changed in single steps: a panic elsewhere leaves it whole.
         self.takers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Durable {
+    /// The feed has come to `place`.
+    pub(crate) fn reach(&self, place: Place) {
+        *self.lock() = place;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        // Replaced whole: a panic elsewhere leaves it right.
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

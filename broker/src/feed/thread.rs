@@ -11,14 +11,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinSet, LocalSet};
 
 use super::Registry;
 use super::inbox::Inbox;
 use super::interest::{Interest, InterestId, Progress};
-use super::reader::{Held, Pending, Reader};
+use super::pending::{Held, Outlets, Pending};
+use super::reader::Reader;
+use super::stream_feed::{Asks, StreamFeed};
 use crate::config::NatsConfig;
-use crate::connection::ConnectionState;
+use crate::connection::{Connection, ConnectionState};
 use crate::error::BrokerError;
+use crate::history::History;
 use crate::wire::{self, Handler, ServerOrder, SubscriptionId, Wire};
 
 /// Interests that nobody wants are looked for this often, or twice a linger if that is longer.
@@ -30,6 +34,8 @@ pub(super) struct Work {
     pub(super) registry: Registry,
     pub(super) inboxes: Arc<[Arc<Inbox>]>,
     pub(super) linger: Duration,
+    pub(super) history: History,
+    pub(super) connection: Connection,
     pub(super) requests: mpsc::Receiver<Arc<Interest>>,
     pub(super) stopped: watch::Receiver<bool>,
 }
@@ -46,17 +52,34 @@ pub(super) fn run(work: Work, opened: Opened) {
         }
     };
     let held = Rc::new(Held::default());
-    let reader = Reader::new(work.registry.clone(), work.inboxes.clone(), held.clone());
+    let outlets = Rc::new(Outlets {
+        inboxes: work.inboxes.clone(),
+        history: work.history.clone(),
+    });
+    let reader = Reader::new(work.registry.clone(), outlets.clone(), held.clone());
     match wire::open(&work.config, "live", ServerOrder::Shuffled, reader) {
         Ok((wire, driver)) => {
             let _ = opened.send(Ok(wire.state()));
-            let (inboxes, mut stopped) = (work.inboxes.clone(), work.stopped.clone());
-            runtime.block_on(async {
+            let mut stopped = work.stopped.clone();
+            let asks = Rc::new(Asks {
+                live: wire.clone(),
+                connection: work.connection.clone(),
+                outlets: outlets.clone(),
+            });
+            let opener = Opener {
+                work,
+                wire,
+                asks,
+                open: HashMap::new(),
+                streams: HashMap::new(),
+                rounds: JoinSet::new(),
+            };
+            LocalSet::new().block_on(&runtime, async {
                 tokio::select! {
                     _ = stopped.wait_for(|stopped| *stopped) => {}
                     () = driver.run() => {}
-                    () = Opener { work, wire, open: HashMap::new() }.run() => {}
-                    () = held.run(&inboxes) => {}
+                    () = opener.run() => {}
+                    () = held.run(&outlets) => {}
                 }
             });
         }
@@ -70,8 +93,13 @@ pub(super) fn run(work: Work, opened: Opened) {
 struct Opener {
     work: Work,
     wire: Wire<<Reader as Handler>::Subscription>,
+    asks: Rc<Asks>,
     /// Subscriptions in NATS, by interest.
     open: HashMap<InterestId, (Arc<Interest>, SubscriptionId)>,
+    /// The streams of durable interests, by name. One that has been needed once stays.
+    streams: HashMap<Arc<str>, Rc<StreamFeed>>,
+    /// One task a stream; ends with the opener.
+    rounds: JoinSet<()>,
 }
 
 impl Opener {
@@ -98,7 +126,11 @@ impl Opener {
         if self.open.contains_key(&interest.id) {
             return;
         }
-        let pending = Pending::new(interest.clone());
+        let stream = self.stream(&interest);
+        let pending = Pending::new(interest.clone(), stream.clone());
+        if let Some(stream) = &stream {
+            stream.add(interest.id, &pending);
+        }
         match self.wire.subscribe(interest.key.subject.as_str(), pending).await {
             Ok(id) => {
                 self.open.insert(interest.id, (interest, id));
@@ -112,6 +144,19 @@ impl Opener {
         }
     }
 
+    /// The stream of a durable interest, which settles and audits from now on.
+    fn stream(&mut self, interest: &Interest) -> Option<Rc<StreamFeed>> {
+        let timeline = &interest.durable.as_ref()?.timeline;
+        let known = self.streams.get(&timeline.stream.name);
+        if let Some(known) = known {
+            return Some(known.clone());
+        }
+        let stream = Rc::new(StreamFeed::new(timeline.clone()));
+        self.rounds.spawn_local(stream.clone().run(self.asks.clone()));
+        self.streams.insert(timeline.stream.name.clone(), stream.clone());
+        Some(stream)
+    }
+
     /// Unsubscribes what nobody has wanted for as long as the linger, and forgets what NATS has refused.
     async fn sweep(&mut self) {
         let Some(before) = Instant::now().checked_sub(self.work.linger) else {
@@ -123,6 +168,12 @@ impl Opener {
         let closed = self.open.extract_if(|_, (interest, _)| interest.is_closed());
         for (_, (interest, id)) in closed.collect::<Vec<_>>() {
             self.unregister(&interest);
+            if let Some(durable) = &interest.durable {
+                if let Some(stream) = self.streams.get(&durable.timeline.stream.name) {
+                    stream.remove(interest.id);
+                }
+                self.work.history.spans().forget(interest.id);
+            }
             if *interest.progress.borrow() != Progress::Refused {
                 // Fails only when the connection has ended for good, and all with it.
                 let _ = self.wire.unsubscribe(id).await;

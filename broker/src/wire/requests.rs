@@ -64,7 +64,10 @@ impl Requests {
             self.pending.remove(&number);
             return;
         }
-        let status = message.headers.status();
+        // What JetStream hands out of a stream carries its sequence. Its status, if it has one, was written by
+        // whoever published it, and means nothing.
+        let stored = message.headers.last("Nats-Sequence").is_some();
+        let status = message.headers.status().filter(|_| !stored);
         let unheard = status.is_some_and(|status| status.code == 503) && message.payload.is_empty();
         let last = pending.single || status.is_some();
         pending.bytes += message.subject.len() + message.headers.as_bytes().len() + message.payload.len();
@@ -170,6 +173,19 @@ mod tests {
         assert_eq!((one.len(), &one[0].payload[..]), (1, &b"hello"[..]));
         assert_eq!(many.try_recv().expect("answered").expect("well").len(), 3);
         assert!(requests.pending.is_empty());
+    }
+
+    #[test]
+    fn a_status_that_a_publisher_forged_ends_no_batch() {
+        let mut requests = Requests::default();
+        let mut many = ask(&mut requests, 2, false, WIDE);
+        for forged in ["503", "204 EOB", "404"] {
+            let headers = format!("NATS/1.0 {forged}\r\nNats-Sequence: 4\r\n\r\n");
+            answer(&mut requests, 2, &headers, "");
+        }
+        assert!(many.try_recv().is_err());
+        answer(&mut requests, 2, "NATS/1.0 204 EOB\r\n\r\n", "");
+        assert_eq!(many.try_recv().expect("answered").expect("well").len(), 4);
     }
 
     #[test]

@@ -1,13 +1,24 @@
-//! `tailwater check`: reads a configuration and looks at its NATS side, and reports every mistake at once.
+//! `tailwater check`: reads a configuration and looks at its NATS side, and reports every mistake at once. It changes
+//! nothing.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use tailwater_broker::StreamSpec;
 use tailwater_broker::check::{self, OLDEST_SERVER};
-use tailwater_edge::config::{Config, environment};
+use tailwater_broker::permissions::{Needs, least};
+use tailwater_broker::stream::{Finding, Inspection, LIVE_PREFIX, inspect};
+use tailwater_edge::config::{Config, Delivery, Namespace, NatsCredentials, environment};
 use tailwater_edge::nats::broker_config;
+use tailwater_edge::streams::specs;
 
 use super::options::{ConfigFile, print_line};
+
+/// What looking at one stream may take beside the connection.
+const PER_STREAM: Duration = Duration::from_secs(10);
 
 /// Check a configuration and the NATS side of it.
 #[derive(Debug, Args)]
@@ -26,31 +37,24 @@ impl Check {
             "ok     configuration: {} namespaces",
             config.namespaces.iter().count()
         ))?;
+        let specs = specs(&config.streams);
         if self.offline {
+            print_permissions(&config, &specs, &[])?;
             return Ok(ExitCode::SUCCESS);
         }
-        let subjects = subjects(&config);
+        let nats = broker_config(&config.nats)?;
         let timeout = config.nats.connect_timeout * 2;
-        let report = check::check(&broker_config(&config.nats)?, &subjects, timeout).await?;
-        let mut mistakes = 0;
-        if report.new_enough {
-            print_line(&format!("ok     NATS: server {}", report.version))?;
-        } else {
-            mistakes += 1;
-            let (major, minor) = OLDEST_SERVER;
-            let version = &report.version;
-            print_line(&format!(
-                "error  NATS: server {version} is too old: {major}.{minor} or newer is needed"
-            ))?;
+        let mut inspections = Vec::new();
+        if !specs.is_empty() {
+            let streams = u32::try_from(specs.len()).unwrap_or(u32::MAX);
+            let timeout = timeout + PER_STREAM.saturating_mul(streams);
+            let domain = config.nats.jetstream_domain.as_deref();
+            inspections = inspect(&nats, domain, &specs, timeout).await?;
         }
-        if !report.may_use_inbox {
-            mistakes += 1;
-            let prefix = &config.nats.inbox_prefix;
-            print_line(&format!(
-                "error  NATS: the edge's user may not both publish and subscribe to `{prefix}.>`: \
-                 allow it in its permissions, or set `nats.inbox_prefix` to what they allow"
-            ))?;
-        }
+        let subjects = subjects(&config, &inspections);
+        let report = check::check(&nats, &subjects, timeout).await?;
+        let mut mistakes = report_server(&config, &report)?;
+        mistakes += report_streams(&inspections)?;
         for subject in &subjects {
             if report.refused.contains(subject) {
                 mistakes += 1;
@@ -61,6 +65,7 @@ impl Check {
                 print_line(&format!("ok     NATS: may subscribe to `{subject}`"))?;
             }
         }
+        print_permissions(&config, &specs, &inspections)?;
         Ok(if mistakes == 0 {
             ExitCode::SUCCESS
         } else {
@@ -69,16 +74,131 @@ impl Check {
     }
 }
 
-/// The NATS subjects that the namespaces name.
-fn subjects(config: &Config) -> Vec<String> {
-    let mut subjects = Vec::new();
-    for namespace in config.namespaces.iter() {
-        for pattern in &namespace.channels {
-            subjects.push(match &namespace.subject_prefix {
-                Some(prefix) => format!("{prefix}.{pattern}"),
-                None => pattern.to_string(),
-            });
+/// Prints what concerns the server as a whole, and counts the mistakes.
+fn report_server(config: &Config, report: &check::Report) -> anyhow::Result<usize> {
+    let mut mistakes = 0;
+    if report.new_enough {
+        print_line(&format!("ok     NATS: server {}", report.version))?;
+    } else {
+        mistakes += 1;
+        let (major, minor) = OLDEST_SERVER;
+        let version = &report.version;
+        print_line(&format!(
+            "error  NATS: server {version} is too old: {major}.{minor} or newer is needed"
+        ))?;
+    }
+    if !report.may_use_inbox {
+        mistakes += 1;
+        let prefix = &config.nats.inbox_prefix;
+        print_line(&format!(
+            "error  NATS: the edge's user may not both publish and subscribe to `{prefix}.>`: \
+             allow it in its permissions, or set `nats.inbox_prefix` to what they allow"
+        ))?;
+    }
+    Ok(mistakes)
+}
+
+/// Prints what was found out about the streams, and counts the mistakes.
+fn report_streams(inspections: &[Inspection]) -> anyhow::Result<usize> {
+    let mut mistakes = 0;
+    let mut forgeable = BTreeMap::new();
+    for inspection in inspections {
+        for finding in &inspection.findings {
+            let (level, text) = match finding {
+                Finding::Fine(text) => ("ok    ", text),
+                Finding::Pending(text) => ("change", text),
+                Finding::Warning(text) => ("warn  ", text),
+                Finding::Refusal(text) => {
+                    mistakes += 1;
+                    ("error ", text)
+                }
+            };
+            print_line(&format!("{level} stream {}: {text}", inspection.stream))?;
+        }
+        if let Some(can_be_forged) = inspection.can_be_forged {
+            forgeable.insert(inspection.live_prefix.clone(), can_be_forged);
         }
     }
+    for (prefix, can_be_forged) in forgeable {
+        if can_be_forged {
+            print_line(&format!(
+                "warn   NATS: lets us publish on `{prefix}.>`, where live publications come from, so a service may be \
+                 able to forge them: deny every user `permissions: {{ publish: {{ deny: [\"{prefix}.>\"] }} }}`"
+            ))?;
+        } else {
+            print_line(&format!("ok     NATS: does not let us publish on `{prefix}.>`"))?;
+        }
+    }
+    Ok(mistakes)
+}
+
+/// The NATS subjects that the edge subscribes to.
+fn subjects(config: &Config, inspections: &[Inspection]) -> Vec<String> {
+    let mut subjects = Vec::new();
+    for namespace in config.namespaces.iter() {
+        let prefix = match &namespace.delivery {
+            Delivery::Live { .. } => None,
+            Delivery::Durable { stream } => Some(live_prefix(stream, inspections)),
+        };
+        subjects.extend(plain_subjects(namespace).map(|subject| match &prefix {
+            Some(prefix) => format!("{prefix}.{subject}"),
+            None => subject,
+        }));
+    }
     subjects
+}
+
+/// The NATS subjects that a namespace names.
+fn plain_subjects(namespace: &Namespace) -> impl Iterator<Item = String> {
+    namespace
+        .channels
+        .iter()
+        .map(|pattern| match &namespace.subject_prefix {
+            Some(prefix) => format!("{prefix}.{pattern}"),
+            None => pattern.to_string(),
+        })
+}
+
+fn live_prefix(stream: &str, inspections: &[Inspection]) -> Arc<str> {
+    let found = inspections
+        .iter()
+        .find(|inspection| &*inspection.stream == stream);
+    found.map_or_else(|| LIVE_PREFIX.into(), |inspection| inspection.live_prefix.clone())
+}
+
+/// Prints the least permissions, to be pasted into the configuration of a nats-server.
+fn print_permissions(
+    config: &Config,
+    specs: &[StreamSpec],
+    inspections: &[Inspection],
+) -> anyhow::Result<()> {
+    let user = match &config.nats.credentials {
+        NatsCredentials::Password { user, .. } => user,
+        _ => "edge",
+    };
+    let of_kind = |is_wanted: fn(&Namespace) -> bool| {
+        let namespaces = config
+            .namespaces
+            .iter()
+            .filter(move |namespace| is_wanted(namespace));
+        namespaces
+            .flat_map(|namespace| plain_subjects(namespace))
+            .collect::<Vec<_>>()
+    };
+    let streams: Vec<_> = specs
+        .iter()
+        .map(|spec| (spec, live_prefix(&spec.name, inspections)))
+        .collect();
+    let text = least(&Needs {
+        user,
+        inbox_prefix: &config.nats.inbox_prefix,
+        domain: config.nats.jetstream_domain.as_deref(),
+        subscribe: &of_kind(|namespace| matches!(namespace.delivery, Delivery::Live { .. })),
+        publish: &of_kind(|namespace| namespace.publish),
+        streams: &streams,
+    });
+    print_line(&format!(
+        "\n# The least NATS permissions for this configuration, as nats-server reads them:\n{}",
+        text.trim_end()
+    ))
 }

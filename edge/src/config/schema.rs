@@ -122,17 +122,7 @@ fn matches(known: &str, path: &[&str]) -> bool {
         && parts.next().is_none()
 }
 
-/// Keys that are read and checked, but belong to durable namespaces, which are not available yet.
-pub(super) fn is_available(path: &str) -> bool {
-    let durable = [
-        "namespace.*.durable",
-        "namespace.*.stream",
-        "nats.jetstream_domain",
-    ];
-    !durable.contains(&path) && !path.starts_with("stream.")
-}
-
-/// Every key that has an effect as a markdown table: key, default, range and unit, meaning. The README holds exactly
+/// Every key as a markdown table: key, default, range and unit, meaning. The README holds exactly
 /// this.
 pub fn reference() -> String {
     let mut table = String::from("| Key | Default | Value | Meaning |\n| --- | --- | --- | --- |\n");
@@ -141,7 +131,7 @@ pub fn reference() -> String {
         kind,
         default,
         meaning,
-    } in KEYS.iter().filter(|key| is_available(key.path))
+    } in KEYS
     {
         let path = path.replace('*', "NAME");
         let default = match default {
@@ -222,6 +212,7 @@ pub(super) const KEYS: &[Key] = &[
 
     key("outbox.max_bytes", "1048576", integer(4096, 1024 * MEBIBYTE, "bytes"), "what may wait for one slow client"),
     key("outbox.max_messages", "8192", integer(1, 1_000_000, "messages"), "what may wait for one slow client"),
+    key("outbox.stall_timeout_secs", "30", integer(2, 3600, "seconds"), "a client that takes nothing of what waits for it for this long is closed"),
     key("outbox.send_buffer_bytes", "65536", integer(4096, 16 * MEBIBYTE, "bytes"), "kernel buffer of one client (`SO_SNDBUF`)"),
     key("outbox.unsent_low_water_bytes", "16384", integer(1024, 16 * MEBIBYTE, "bytes"), "unsent bytes the kernel takes before a client counts as slow (`TCP_NOTSENT_LOWAT`)"),
 
@@ -232,7 +223,7 @@ pub(super) const KEYS: &[Key] = &[
     key("drain.timeout_secs", "10", integer(0, 3600, "seconds"), "how long clients get to leave at a clean end"),
 
     optional("namespace.*.channels", Kind::Texts, "required: which channels belong to it, `*` for one token, a final `>` for the rest"),
-    key("namespace.*.durable", "false", Kind::Boolean, "kept in JetStream: ordered, without gaps, resumable; not available in this version"),
+    key("namespace.*.durable", "false", Kind::Boolean, "kept in JetStream: ordered, without gaps, resumable"),
     optional("namespace.*.stream", Kind::Text, "stream of a durable namespace; without it the namespace's name in upper case"),
     key("namespace.*.anonymous", "false", Kind::Boolean, "clients without a token may use it"),
     key("namespace.*.wildcards", "true", Kind::Boolean, "clients may subscribe to patterns"),
@@ -249,7 +240,6 @@ pub(super) const KEYS: &[Key] = &[
     key("stream.*.replicas", "1", integer(1, 5, NO_UNIT), "servers that hold a copy"),
     key("stream.*.allow_message_ttl", "false", Kind::Boolean, "publishers may set `Nats-TTL`"),
     key("stream.*.duplicate_window_secs", "120", integer(1, 86_400, "seconds"), "how long a repeated `Nats-Msg-Id` is recognised"),
-    key("stream.*.manage", "true", Kind::Boolean, "create and update the stream; otherwise only verify it"),
-    optional("stream.*.epoch", Kind::Text, "of a mirror: the epoch of its origin; needs `manage = false`"),
+    key("stream.*.manage", "true", Kind::Boolean, "create the stream and change what can be changed without loss; otherwise only verify it"),
     key("stream.*.audit_interval_secs", "30", integer(1, 3600, "seconds"), "a lost last message of a quiet channel is noticed within this"),
 ];

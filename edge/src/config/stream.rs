@@ -34,8 +34,6 @@ pub struct StreamConfig {
     pub duplicate_window: Duration,
     /// Whether the edge creates and updates it, or only verifies it.
     pub manage: bool,
-    /// Of a mirror: the epoch of its origin.
-    pub epoch: Option<Arc<str>>,
     /// A lost last message of a quiet channel is noticed within this time.
     pub audit_interval: Duration,
 }
@@ -55,7 +53,6 @@ pub(super) fn read(
     namespaces: &Namespaces,
     mistakes: &mut Mistakes,
 ) -> Vec<StreamConfig> {
-    refuse_durable(settings, namespaces, mistakes);
     let mut users: BTreeMap<String, Vec<&Namespace>> = BTreeMap::new();
     for namespace in namespaces.iter() {
         if let Delivery::Durable { stream } = &namespace.delivery {
@@ -71,6 +68,7 @@ pub(super) fn read(
             Vec::new()
         });
     }
+    check_first_tokens(settings, namespaces, mistakes);
     check_nesting(settings, namespaces, mistakes);
     let read = |(name, users): (String, Vec<_>)| {
         read_one(&name, &users, &mut settings.section(&table(&name), mistakes))
@@ -78,26 +76,6 @@ pub(super) fn read(
     let streams: Vec<StreamConfig> = users.into_iter().map(read).collect();
     check_subjects(settings, &streams, mistakes);
     streams
-}
-
-/// Durable namespaces are read and judged, and then refused, until this version can serve them. Remove this function
-/// and its call when it can.
-fn refuse_durable(settings: &Settings, namespaces: &Namespaces, mistakes: &mut Mistakes) {
-    const REASON: &str = "durable namespaces are not available in this version yet";
-    for namespace in namespaces.iter() {
-        if let Delivery::Durable { .. } = namespace.delivery {
-            let mut section = settings.section(&format!("namespace.{}", namespace.name), mistakes);
-            section.refuse(
-                "durable",
-                format!("is true, but {REASON}: remove it, and its channels are live"),
-            );
-        }
-    }
-    for name in settings.names("stream") {
-        let table = table(&name);
-        let message = format!("`[{table}]` has no use, because {REASON}: remove it");
-        mistakes.add(&settings.table_place(&table), message);
-    }
 }
 
 fn table(name: &str) -> String {
@@ -121,7 +99,6 @@ fn read_one(name: &str, users: &[&Namespace], section: &mut Section<'_>) -> Stre
         allow_message_ttl: section.boolean("allow_message_ttl"),
         duplicate_window: section.duration("duplicate_window_secs"),
         manage: section.boolean("manage"),
-        epoch: section.parse_optional("epoch", parse_epoch).map(Into::into),
         audit_interval: section.duration("audit_interval_secs"),
     };
     if stream.max_age.is_some_and(|age| age < stream.duplicate_window) {
@@ -131,13 +108,6 @@ fn read_one(name: &str, users: &[&Namespace], section: &mut Section<'_>) -> Stre
             format!(
                 "is longer than `{age}`, which NATS refuses: shorten the window or keep publications longer"
             ),
-        );
-    }
-    if section.is_set("epoch") && stream.manage {
-        let manage = section.path("manage");
-        section.refuse(
-            "epoch",
-            format!("is for mirrors, which the edge does not create: set `{manage} = false`"),
         );
     }
     stream
@@ -150,10 +120,13 @@ fn read_subjects(users: &[&Namespace], section: &mut Section<'_>) -> Vec<Pattern
         .flat_map(|namespace| subjects_of(namespace))
         .collect();
     let given = section.list("subjects", |text| {
-        if text.starts_with('_') {
+        if text.starts_with(['_', '$']) {
             return Err(format!(
-                "holds `{text}`, but subjects that begin with `_` are private: remove it"
+                "holds `{text}`, but subjects that begin with `_` or `$` are private: remove it"
             ));
+        }
+        if begins_with_wildcard(text) {
+            return Err(format!("holds `{text}`, {CYCLE}"));
         }
         Pattern::new(text).map_err(|error| format!("holds `{text}`, which is no subject: {error}"))
     });
@@ -191,6 +164,38 @@ fn widest(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
             .any(|other| other != *pattern && other.includes(pattern))
     };
     patterns.iter().filter(is_widest).cloned().collect()
+}
+
+/// Why no stream can have a subject that begins with a wildcard.
+const CYCLE: &str = "which no stream can have: it takes in what the stream itself republishes (`_tw.live.…`) and the \
+                     requests to JetStream (`$JS.…`)";
+
+fn begins_with_wildcard(subject: &str) -> bool {
+    subject.starts_with(['*', '>'])
+}
+
+/// The subjects of a durable namespace become those of a stream.
+fn check_first_tokens(settings: &Settings, namespaces: &Namespaces, mistakes: &mut Mistakes) {
+    for namespace in namespaces.iter() {
+        let Delivery::Durable { .. } = &namespace.delivery else {
+            continue;
+        };
+        let subjects = subjects_of(namespace);
+        let wide = subjects
+            .iter()
+            .find(|subject| begins_with_wildcard(subject.as_str()));
+        if let Some(subject) = wide {
+            let mut section = settings.section(&format!("namespace.{}", namespace.name), mistakes);
+            section.refuse(
+                "channels",
+                format!(
+                    "hold `{}`, {CYCLE}: begin it with a word, give the namespace a `subject_prefix`, or leave \
+                     `durable` out",
+                    subject.as_str()
+                ),
+            );
+        }
+    }
 }
 
 /// A durable namespace inside another must share its stream: a subject can be in one stream alone.
@@ -242,14 +247,6 @@ fn check_subjects(settings: &Settings, streams: &[StreamConfig], mistakes: &mut 
     }
 }
 
-fn parse_epoch(text: &str) -> Result<String, String> {
-    let allowed = |character: char| character.is_ascii_alphanumeric() || "-_.:".contains(character);
-    if text.len() > 64 || !text.chars().all(allowed) {
-        return Err("must be the epoch of the origin as an edge shows it, at most 64 characters".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,12 +259,5 @@ mod tests {
             widest.iter().map(Pattern::as_str).collect::<Vec<_>>(),
             ["a.>", "b"]
         );
-    }
-
-    #[test]
-    fn an_epoch_is_a_short_word() {
-        assert!(parse_epoch("2026-01-01T00:00:00.5Z-3").is_ok());
-        assert!(parse_epoch("a b").is_err());
-        assert!(parse_epoch(&"a".repeat(65)).is_err());
     }
 }

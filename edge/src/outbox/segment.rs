@@ -101,10 +101,34 @@ pub(super) struct Frames {
     range: Range<usize>,
     bytes: Bytes,
     channel: Channel,
-    policy: SlowConsumer,
+    /// What may happen to them for lack of room; nothing: they stay.
+    policy: Option<SlowConsumer>,
 }
 
 impl Frames {
+    /// Frames of a durable channel: they are never dropped. What is but a small part of its batch is copied, so that a
+    /// slow client does not keep all of the batch.
+    pub(super) fn kept(batch: &Batch, range: Range<usize>, channel: &Channel) -> Self {
+        let bytes = batch.slice(range.clone());
+        if bytes.len() * 2 >= batch.bytes().len() {
+            return Self {
+                batch: batch.clone(),
+                range,
+                bytes,
+                channel: channel.clone(),
+                policy: None,
+            };
+        }
+        let batch = batch.part(range);
+        Self {
+            range: 0..batch.len(),
+            bytes: batch.bytes().clone(),
+            batch,
+            channel: channel.clone(),
+            policy: None,
+        }
+    }
+
     /// The frames of `batch` of which the first `written` bytes have not all been written.
     pub(super) fn after(batch: &Batch, written: usize, channel: &Channel, policy: SlowConsumer) -> Self {
         let entries = batch.entries();
@@ -116,7 +140,7 @@ impl Frames {
             range,
             bytes,
             channel: channel.clone(),
-            policy,
+            policy: Some(policy),
         }
     }
 
@@ -133,7 +157,7 @@ impl Frames {
         &self.channel
     }
 
-    pub(super) fn policy(&self) -> SlowConsumer {
+    pub(super) fn policy(&self) -> Option<SlowConsumer> {
         self.policy
     }
 
@@ -144,7 +168,7 @@ impl Frames {
 
     /// Whether this single frame replaces `older`: the same channel and subject, conflated.
     pub(super) fn supersedes(&self, older: &Frames) -> bool {
-        older.policy == SlowConsumer::Latest
+        older.policy == Some(SlowConsumer::Latest)
             && older.len() == 1
             && older.channel == self.channel
             && older.subject() == self.subject()

@@ -17,7 +17,7 @@ fn channel(name: &str) -> Channel {
 }
 
 /// A batch of numbers, each on the subject `<channel>.<number modulo subjects>`.
-fn batch(channel: &Channel, numbers: std::ops::Range<u32>, subjects: u32) -> Batch {
+fn batch(channel: &Channel, numbers: Range<u32>, subjects: u32) -> Batch {
     let mut builder = BatchBuilder::new(Codec::Json);
     for number in numbers {
         let payload = number.to_string();

@@ -2,11 +2,12 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tailwater_broker::BrokerError;
 use tailwater_broker::feed::Terms;
+use tailwater_broker::publish::ClientPublication;
 use tailwater_broker::subject::SubjectPrefix;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::command::{CommandMessage, Publish};
@@ -15,14 +16,18 @@ use tailwater_protocol::message::ServerMessage;
 use tailwater_protocol::push::Push;
 use tailwater_protocol::reply::Reply;
 
+use super::behind::Fed;
 use super::state::{self, Action};
-use super::{Session, Subscription};
-use crate::config::Namespace;
+use super::{Session, Subscription, start};
+use crate::config::{Delivery, Namespace, SlowConsumer};
 use crate::frames;
 use crate::worker::Worker;
 
 /// When a client should try again after `unavailable`, in milliseconds.
 const RETRY_AFTER_MS: u32 = 2000;
+
+/// How long a stream has to acknowledge a publication.
+const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Carries out the commands of one message, in their order.
 pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[u8]) {
@@ -50,7 +55,7 @@ pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[
 
 /// Waits until the outbox holds less than `limit` bytes, and writes from it meanwhile: a few bytes of
 /// commands may have megabytes of answers, and who does not read them does not get to ask more.
-async fn room(session: &Session, limit: usize) {
+pub(super) async fn room(session: &Session, limit: usize) {
     poll_fn(|context| {
         while !session.is_ending() && session.outbox.borrow().bytes() >= limit {
             if session.socket.poll_write_ready(context).is_pending() {
@@ -77,23 +82,28 @@ async fn carry_out(
     };
     match action {
         Action::Reply(reply) => answer(session, id, reply),
-        Action::Subscribe { channel, namespace } => {
-            subscribe(session, worker, id, channel, &namespace).await?;
+        Action::Subscribe {
+            channel,
+            namespace,
+            policy,
+        } => subscribe(session, worker, id, channel, &namespace, policy).await?,
+        Action::SubscribeStored {
+            subscribe,
+            namespace,
+            stream,
+        } => {
+            let terms = stored_terms(worker, &subscribe.channel, &namespace, &stream)?;
+            // Large and short, in a box of its own.
+            Box::pin(start::subscribe(session, worker, id, subscribe, &terms)).await?;
         }
+        Action::TellPosition { channel } => start::tell_position(session, worker, id, channel)?,
         Action::Unsubscribe { channel } => {
             unsubscribe(session, worker, &channel);
             answer(session, id, Reply::Unsubscribed { channel });
         }
         Action::Publish { publish, namespace } => {
-            self::publish(worker, &publish, &namespace).await?;
-            answer(
-                session,
-                id,
-                Reply::Published {
-                    offset: None,
-                    duplicate: false,
-                },
-            );
+            let published = self::publish(worker, &publish, &namespace).await?;
+            answer(session, id, published);
         }
     }
     Ok(())
@@ -104,7 +114,8 @@ async fn subscribe(
     worker: &Rc<Worker>,
     id: Option<u32>,
     channel: Channel,
-    namespace: &Arc<Namespace>,
+    namespace: &Namespace,
+    policy: SlowConsumer,
 ) -> Result<(), ErrorMessage> {
     let joined = worker
         .feed()
@@ -114,16 +125,36 @@ async fn subscribe(
     // The answer and the seat in one step: no publication can come between them.
     answer(session, id, Reply::Subscribed(state::live(channel.clone())));
     let interest = membership.interest().id();
-    let seat = worker
-        .hub()
-        .borrow_mut()
-        .add(interest, &channel, namespace, session);
+    let seat = worker.hub().borrow_mut().add(interest, &channel, policy, session);
     session.subscriptions.borrow_mut().push(Subscription {
         channel,
         seat,
-        _membership: membership,
+        membership,
+        behind: None,
+        fed: Fed::default(),
     });
     Ok(())
+}
+
+/// The terms of a durable channel, once its stream is as it has to be.
+fn stored_terms(
+    worker: &Worker,
+    channel: &Channel,
+    namespace: &Namespace,
+    stream: &str,
+) -> Result<Terms, ErrorMessage> {
+    let Some(stream) = worker.streams().ready(stream) else {
+        let message = format!("the stream behind `{channel}` is not ready yet: try again later");
+        let refusal = state::refusal(ErrorCode::Unavailable, message, Some(channel));
+        return Err(ErrorMessage {
+            retry_after_ms: Some(RETRY_AFTER_MS),
+            ..refusal
+        });
+    };
+    Ok(Terms {
+        stream: Some(stream),
+        ..terms(namespace)
+    })
 }
 
 fn terms(namespace: &Namespace) -> Terms {
@@ -131,6 +162,7 @@ fn terms(namespace: &Namespace) -> Terms {
     Terms {
         prefix,
         max_delay: namespace.max_delay,
+        stream: None,
     }
 }
 
@@ -145,19 +177,50 @@ fn unsubscribe(session: &Session, worker: &Worker, channel: &Channel) {
     }
 }
 
-async fn publish(worker: &Worker, publish: &Publish, namespace: &Namespace) -> Result<(), ErrorMessage> {
-    let payload = publish.payload.to_bytes();
-    let published = worker
-        .publisher()
-        .publish(&terms(namespace).prefix, &publish.channel, payload)
-        .await;
-    published.map_err(|error| broker_error(&error, &publish.channel))
+async fn publish(worker: &Worker, publish: &Publish, namespace: &Namespace) -> Result<Reply, ErrorMessage> {
+    let prefix = terms(namespace).prefix;
+    let publication = ClientPublication {
+        channel: &publish.channel,
+        payload: publish.payload.to_bytes(),
+        // Every client is anonymous until there are identities.
+        user: None,
+        key: publish.key.as_ref(),
+    };
+    let publisher = worker.publisher();
+    let published = match &namespace.delivery {
+        Delivery::Live { .. } => publisher.publish_live(&prefix, publication).await.map(|()| None),
+        Delivery::Durable { stream } => publisher
+            .publish_stored(&prefix, stream, publication, ACKNOWLEDGEMENT_TIMEOUT)
+            .await
+            .map(Some),
+    };
+    let stored = published.map_err(|error| {
+        let channel = publish.channel.as_str();
+        tracing::debug!(channel, %error, "a publication of a client has failed");
+        broker_error(&error, &publish.channel)
+    })?;
+    Ok(Reply::Published {
+        offset: stored.map(|stored| stored.offset),
+        duplicate: stored.is_some_and(|stored| stored.duplicate),
+    })
 }
 
-fn broker_error(error: &BrokerError, channel: &Channel) -> ErrorMessage {
+/// What a client is told: `timeout` exactly where what it asked may have been carried out.
+pub(super) fn broker_error(error: &BrokerError, channel: &Channel) -> ErrorMessage {
     let (code, retry_after_ms) = match error {
-        BrokerError::TooLarge { .. } => (ErrorCode::TooLarge, None),
-        BrokerError::Refused { .. } => (ErrorCode::Unavailable, None),
+        BrokerError::TooLarge { .. } | BrokerError::TooLargeForStream { .. } => (ErrorCode::TooLarge, None),
+        // Time alone does not mend these.
+        BrokerError::Refused { .. } | BrokerError::StreamFull { .. } => (ErrorCode::Unavailable, None),
+        BrokerError::Unacknowledged { .. } | BrokerError::AcknowledgementLost { .. } => {
+            (ErrorCode::Timeout, Some(RETRY_AFTER_MS))
+        }
+        BrokerError::InboxRefused { .. } | BrokerError::StrangeAcknowledgement { .. } => {
+            (ErrorCode::Timeout, None)
+        }
+        BrokerError::WrongStream { .. }
+        | BrokerError::StreamRefused { .. }
+        | BrokerError::OffsetTooLarge { .. }
+        | BrokerError::Malformed(_) => (ErrorCode::Internal, None),
         _ => (ErrorCode::Unavailable, Some(RETRY_AFTER_MS)),
     };
     let refusal = state::refusal(code, error.to_string(), Some(channel));
@@ -167,7 +230,7 @@ fn broker_error(error: &BrokerError, channel: &Channel) -> ErrorMessage {
     }
 }
 
-fn answer(session: &Session, id: Option<u32>, reply: Reply) {
+pub(super) fn answer(session: &Session, id: Option<u32>, reply: Reply) {
     session.push_message(frames::message(session.codec, ServerMessage::reply(id, reply)));
 }
 

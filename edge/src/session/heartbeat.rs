@@ -14,6 +14,9 @@ use tokio::time::MissedTickBehavior;
 use super::{End, Session};
 use crate::worker::Worker;
 
+/// How often a session is looked at for whether its client reads, in seconds.
+const STALL_CHECK: usize = 2;
+
 /// Runs for as long as the worker does.
 pub(crate) async fn run(worker: Rc<Worker>) {
     let settings = &worker.config().websocket;
@@ -23,6 +26,9 @@ pub(crate) async fn run(worker: Rc<Worker>) {
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for turn in 0.. {
         second.tick().await;
+        each(&worker, turn, STALL_CHECK, |session| {
+            session.expect_progress(worker.config().outbox.stall_timeout);
+        });
         each(
             &worker,
             turn + interval - patience,
@@ -52,8 +58,21 @@ impl Session {
         self.push_message(ping_frame());
     }
 
+    /// A client that takes nothing of what waits for it is gone, or as good as gone.
+    fn expect_progress(&self, timeout: Duration) {
+        if self
+            .stalled_since
+            .get()
+            .is_some_and(|since| since.elapsed() >= timeout)
+        {
+            self.end(End::Cut(CloseCode::Stalled, CloseCode::Stalled.reason()));
+        }
+    }
+
     fn expect_pong(&self) {
-        if self.awaiting_pong.get() && !self.waiting_for_nats.get() {
+        // A ping behind a backlog has not been read; whether anything is, is looked at apart.
+        let reads_nothing = self.stalled_since.get().is_some();
+        if self.awaiting_pong.get() && !self.waiting_for_nats.get() && !reads_nothing {
             self.end(End::Cut(CloseCode::PingTimeout, CloseCode::PingTimeout.reason()));
         }
     }

@@ -7,18 +7,27 @@ use tailwater_protocol::command::{Command, Publish, Subscribe};
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 use tailwater_protocol::reply::{Reply, Subscribed};
 
-use crate::config::{Namespace, Namespaces, ResolveError};
+use crate::config::{Delivery, Namespace, Namespaces, ResolveError, SlowConsumer};
 
 /// What is to be done about a command.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Answer at once.
     Reply(Reply),
-    /// Join the channel, then answer.
+    /// Join the live channel, then answer.
     Subscribe {
         channel: Channel,
         namespace: Arc<Namespace>,
+        policy: SlowConsumer,
     },
+    /// Join the durable channel, then answer.
+    SubscribeStored {
+        subscribe: Subscribe,
+        namespace: Arc<Namespace>,
+        stream: Arc<str>,
+    },
+    /// Say where the session is in a durable channel that it holds already.
+    TellPosition { channel: Channel },
     /// Leave the channel, then answer.
     Unsubscribe { channel: Channel },
     /// Publish, then answer.
@@ -58,27 +67,39 @@ fn decide_subscribe(
     subscribed: &[&Channel],
     limit: usize,
 ) -> Result<Action, ErrorMessage> {
-    let Subscribe {
-        channel,
-        since,
-        latest,
-    } = subscribe;
-    let namespace = resolve(&channel, namespaces)?;
-    if since.is_some() || latest {
-        let message = format!("`{channel}` is live: it has no history, so leave out `since` and `latest`");
-        return Err(refusal(ErrorCode::NotDurable, message, Some(&channel)));
-    }
-    if subscribed.contains(&&channel) {
-        return Ok(Action::Reply(Reply::Subscribed(live(channel))));
-    }
-    if subscribed.len() >= limit {
+    let channel = &subscribe.channel;
+    let namespace = resolve(channel, namespaces)?;
+    let held = subscribed.contains(&channel);
+    if !held && subscribed.len() >= limit {
         let message = format!("a session may hold {limit} channels: unsubscribe from one first");
-        return Err(refusal(ErrorCode::Limit, message, Some(&channel)));
+        return Err(refusal(ErrorCode::Limit, message, Some(channel)));
     }
-    Ok(Action::Subscribe {
-        channel,
-        namespace: namespace.clone(),
-    })
+    match &namespace.delivery {
+        Delivery::Durable { .. } if subscribe.latest && subscribe.since.is_some() => {
+            let message =
+                "`latest` gives the last values and goes on from there: leave out `since`, or `latest`";
+            Err(refusal(ErrorCode::BadMessage, message.to_owned(), Some(channel)))
+        }
+        Delivery::Durable { .. } if held => Ok(Action::TellPosition {
+            channel: subscribe.channel,
+        }),
+        Delivery::Durable { stream } => Ok(Action::SubscribeStored {
+            stream: stream.clone(),
+            namespace: namespace.clone(),
+            subscribe,
+        }),
+        Delivery::Live { .. } if subscribe.since.is_some() || subscribe.latest => {
+            let message =
+                format!("`{channel}` is live: it has no history, so leave out `since` and `latest`");
+            Err(refusal(ErrorCode::NotDurable, message, Some(channel)))
+        }
+        Delivery::Live { .. } if held => Ok(Action::Reply(Reply::Subscribed(live(subscribe.channel)))),
+        Delivery::Live { slow_consumer } => Ok(Action::Subscribe {
+            policy: *slow_consumer,
+            namespace: namespace.clone(),
+            channel: subscribe.channel,
+        }),
+    }
 }
 
 fn decide_publish(publish: Publish, namespaces: &Namespaces) -> Result<Action, ErrorMessage> {

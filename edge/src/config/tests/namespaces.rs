@@ -62,21 +62,17 @@ fn channels_and_prefixes_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn durable_namespaces_are_judged_and_not_available() {
+fn durable_namespaces_and_their_streams_are_judged_together() {
     let text = "[namespace.a]\nchannels = \"a.>\"\ndurable = true\nslow_consumer = \"disconnect\"\nstream = \"ONE\"\n\
                 [namespace.b]\nchannels = \"a.b\"\ndurable = true\n\
                 [stream.ONE]\nmax_age_secs = 60\nsubjects = [\"x\"]\n[stream.TWO]\n";
     assert_eq!(
         Folder::new(text).mistakes(&[], &[]),
         [
-            "tailwater.toml:3:11: `namespace.a.durable` is true, but durable namespaces are not available in this version yet: remove it, and its channels are live",
             "tailwater.toml:4:17: `namespace.a.slow_consumer` is for live namespaces: remove it, a durable namespace lets slow clients catch up and loses nothing",
             "tailwater.toml:6:12: `namespace.b.stream` is B, but the namespace overlaps the durable namespace `a`, which is in ONE: give both the same stream",
-            "tailwater.toml:8:11: `namespace.b.durable` is true, but durable namespaces are not available in this version yet: remove it, and its channels are live",
-            "tailwater.toml:9:9: `[stream.ONE]` has no use, because durable namespaces are not available in this version yet: remove it",
             "tailwater.toml:9:9: `stream.ONE.duplicate_window_secs` is longer than `stream.ONE.max_age_secs`, which NATS refuses: shorten the window or keep publications longer",
             "tailwater.toml:11:12: `stream.ONE.subjects` lack `a.>`, which a namespace of the stream has: add it",
-            "tailwater.toml:12:9: `[stream.TWO]` has no use, because durable namespaces are not available in this version yet: remove it",
             "tailwater.toml:12:9: `[stream.TWO]` serves no namespace: set `stream = \"TWO\"` in a durable one",
         ]
     );
@@ -84,6 +80,55 @@ fn durable_namespaces_are_judged_and_not_available() {
         &format!("{NEWS}stream = \"NEWS\"\n"),
         "tailwater.toml:3:10: `namespace.news.stream` is for durable namespaces: remove it, or set `durable = true`",
     );
+}
+
+#[test]
+fn a_stream_has_the_subjects_of_its_namespaces_and_the_limits_of_its_table() {
+    let config = load(
+        "[namespace.a]\nchannels = [\"a.>\", \"a.b\"]\ndurable = true\nstream = \"ONE\"\n\
+         [namespace.b]\nchannels = \"x.*\"\nsubject_prefix = \"prod\"\ndurable = true\nstream = \"ONE\"\n\
+         [namespace.c]\nchannels = \"c\"\ndurable = true\n[stream.C]\nmax_age_secs = 0\nreplicas = 3\n",
+    );
+    let subjects = config.streams.iter().map(|stream| {
+        let subjects: Vec<_> = stream.subjects.iter().map(|subject| subject.as_str()).collect();
+        (&*stream.name, subjects, stream.max_age, stream.replicas)
+    });
+    let day = Some(Duration::from_secs(86_400));
+    assert_eq!(
+        subjects.collect::<Vec<_>>(),
+        [
+            ("C", vec!["c"], None, 3),
+            ("ONE", vec!["a.>", "prod.x.*"], day, 1)
+        ]
+    );
+}
+
+#[test]
+fn a_durable_namespace_that_would_take_in_what_its_stream_republishes_is_refused() {
+    for wide in [">", "*", "*.a", "*.>"] {
+        let mistakes = Folder::new(&format!(
+            "[namespace.a]\nchannels = [\"b\", \"{wide}\"]\ndurable = true\n"
+        ))
+        .mistakes(&[], &[]);
+        let start =
+            format!("tailwater.toml:2:12: `namespace.a.channels` hold `{wide}`, which no stream can have: ");
+        assert!(
+            mistakes.len() == 1 && mistakes[0].starts_with(&start),
+            "{mistakes:?}"
+        );
+    }
+    for (wide, why) in [
+        (">", "which no stream can have"),
+        ("$JS.>", "private"),
+        ("_tw.>", "private"),
+    ] {
+        let text = format!(
+            "[namespace.a]\nchannels = \"a.>\"\ndurable = true\n[stream.A]\nsubjects = [\"a.>\", \"{wide}\"]\n"
+        );
+        let mistakes = Folder::new(&text).mistakes(&[], &[]);
+        assert!(mistakes.len() == 1 && mistakes[0].contains(why), "{mistakes:?}");
+    }
+    load("[namespace.a]\nchannels = \">\"\nsubject_prefix = \"prod\"\ndurable = true\n");
 }
 
 #[test]

@@ -1,0 +1,303 @@
+//! What has arrived for one interest and not gone out yet, encoded once a codec; and batches that wait for more.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tailwater_protocol::batch::{BatchBuilder, subject_hash};
+use tailwater_protocol::codec::Codec;
+use tailwater_protocol::payload::PayloadRef;
+use tailwater_protocol::push::{LostReason, UpdateRef};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::inbox::{Delivery, Inbox};
+use super::interest::{Interest, Place};
+use super::sequence::{Sequence, Verdict};
+use super::stream_feed::StreamFeed;
+use crate::history::{History, Source, Span};
+use crate::publication::{Publication, TimeText};
+use crate::wire::Message;
+
+/// Where batches go: the workers' inboxes, and the ring.
+pub(super) struct Outlets {
+    pub(super) inboxes: Arc<[Arc<Inbox>]>,
+    pub(super) history: History,
+}
+
+/// What has arrived for one interest and not gone out yet.
+pub(super) struct Pending {
+    pub(super) interest: Arc<Interest>,
+    /// Only of a durable channel.
+    pub(super) ordered: Option<Ordered>,
+    /// Who wanted it when the connection was drained last.
+    takers: Vec<(usize, Codec)>,
+    builders: [BatchBuilder; 2],
+    bytes: usize,
+    /// Waits in [`Held`].
+    held: bool,
+    /// The connection has been drained since the last publication: others may want it by now.
+    drained: bool,
+}
+
+/// What only a durable channel has.
+pub(super) struct Ordered {
+    pub(super) stream: Rc<StreamFeed>,
+    pub(super) sequence: Sequence,
+    /// What is pending follows everything up to here.
+    from: u64,
+    /// The stream began anew, and the workers have not been told.
+    pub(super) renewed: bool,
+}
+
+impl Pending {
+    pub(super) fn new(interest: Arc<Interest>, stream: Option<Rc<StreamFeed>>) -> Rc<RefCell<Self>> {
+        let builders = Codec::ALL.map(BatchBuilder::new);
+        let ordered = stream.map(|stream| Ordered {
+            stream,
+            sequence: Sequence::new(interest.channel().is_wildcard()),
+            from: 0,
+            renewed: false,
+        });
+        Rc::new(RefCell::new(Self {
+            interest,
+            ordered,
+            takers: Vec::new(),
+            builders,
+            bytes: 0,
+            held: false,
+            drained: true,
+        }))
+    }
+
+    /// How much waits, in bytes of payload; zero if nothing does.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a publication; true if it is the first since the connection was drained.
+    pub(super) fn add(&mut self, message: &Message<'_>, outlets: &Outlets) -> bool {
+        if self.ordered.is_some() {
+            return self.add_stored(message, outlets);
+        }
+        let first = self.refresh_takers(outlets);
+        let interest = self.interest.clone();
+        let channel = interest.channel();
+        let name = channel
+            .is_wildcard()
+            .then(|| String::from_utf8_lossy(message.subject));
+        let prefix = &interest.terms.prefix;
+        let subject = name
+            .as_deref()
+            .map(|name| prefix.channel(name).unwrap_or_default());
+        let payload = PayloadRef::classify(message.payload);
+        let update = UpdateRef {
+            subject,
+            ..UpdateRef::new(channel, payload)
+        };
+        self.encode(&update, message.payload.len());
+        first
+    }
+
+    /// Adds a publication of a durable channel if it is its turn.
+    fn add_stored(&mut self, message: &Message<'_>, outlets: &Outlets) -> bool {
+        let first = self.refresh_takers(outlets);
+        let Some(publication) = self.in_order(message, outlets) else {
+            self.drained |= first;
+            return false;
+        };
+        let interest = self.interest.clone();
+        let mut time = TimeText::default();
+        let update = publication.update(interest.channel(), &interest.terms.prefix, &mut time);
+        self.encode(&update, message.payload.len());
+        first
+    }
+
+    /// The publication, if it is genuine and its turn has come.
+    fn in_order<'m>(&mut self, message: &Message<'m>, outlets: &Outlets) -> Option<Publication<'m>> {
+        let ordered = self.ordered.as_mut()?;
+        let publication = ordered.stream.genuine(message)?;
+        let offset = publication.offset.get();
+        let before = ordered.sequence.tip();
+        if ordered.stream.is_suspect(offset) && ordered.sequence.is_settled() {
+            ordered.sequence.unsettle();
+        }
+        let subject = subject_hash(publication.subject);
+        match ordered.sequence.next(offset, publication.previous, subject) {
+            Verdict::Follows { .. } => {}
+            Verdict::Skip => return None,
+            Verdict::Unsettled => {
+                ordered.stream.ask();
+                return None;
+            }
+            Verdict::Gap { from } => {
+                self.flush_to(outlets, Some(before));
+                if let Some(ordered) = &mut self.ordered {
+                    ordered.from = from;
+                }
+                tracing::debug!(channel = %self.interest.channel(), before, from, "publications are missing here and will be read");
+            }
+        }
+        Some(publication)
+    }
+
+    /// Looks once a drain who wants it; true if this is the first publication since.
+    fn refresh_takers(&mut self, outlets: &Outlets) -> bool {
+        let first = std::mem::take(&mut self.drained);
+        if first {
+            let mut takers = Vec::new();
+            self.interest.copy_takers(&mut takers);
+            if takers != self.takers {
+                // What is held was meant for the others.
+                self.flush(outlets);
+                self.takers = takers;
+            }
+        }
+        first
+    }
+
+    fn encode(&mut self, update: &UpdateRef<'_>, length: usize) {
+        // At least one byte, so that an empty publication counts as one.
+        self.bytes += length + 1;
+        for (codec, builder) in Codec::ALL.into_iter().zip(&mut self.builders) {
+            if self.takers.iter().any(|(_, taken)| *taken == codec) {
+                builder.push(update);
+            }
+        }
+    }
+
+    /// Hands what is here to the workers.
+    pub(super) fn flush(&mut self, outlets: &Outlets) {
+        let tip = self.ordered.as_ref().map(|ordered| ordered.sequence.tip());
+        self.flush_to(outlets, tip);
+    }
+
+    /// Hands what is here to the workers: of a durable channel it is everything up to `tip`.
+    fn flush_to(&mut self, outlets: &Outlets, tip: Option<u64>) {
+        self.bytes = 0;
+        self.held = false;
+        let span = self.ordered.as_mut().zip(tip).map(|(ordered, tip)| {
+            let from = std::mem::replace(&mut ordered.from, tip);
+            (from.min(tip), tip)
+        });
+        let interest = self.interest.id;
+        for (codec, builder) in Codec::ALL.into_iter().zip(&mut self.builders) {
+            if builder.is_empty() {
+                continue;
+            }
+            let batch = builder.finish();
+            if let Some((from, to)) = span {
+                let batch = batch.clone();
+                let source = Source::Live;
+                let span = Span {
+                    from,
+                    to,
+                    batch,
+                    source,
+                };
+                outlets.history.spans().add(interest, codec, span);
+            }
+            for (worker, _) in self.takers.iter().filter(|(_, taken)| *taken == codec) {
+                outlets.inboxes[*worker].push(Delivery::Batch {
+                    interest,
+                    codec,
+                    batch: batch.clone(),
+                    span,
+                });
+            }
+        }
+        self.publish_place();
+    }
+
+    /// Tells those who join how far the channel has come.
+    pub(super) fn publish_place(&self) {
+        if let (Some(ordered), Some(durable)) = (&self.ordered, &self.interest.durable) {
+            ordered.stream.reached(ordered.from);
+            durable.reach(Place {
+                tip: ordered.from,
+                life: ordered.stream.life(),
+            });
+        }
+    }
+
+    /// The channel was settled: what is pending next follows its tip.
+    pub(super) fn restart(&mut self) {
+        if let Some(ordered) = &mut self.ordered {
+            ordered.from = ordered.sequence.tip();
+        }
+        self.publish_place();
+    }
+
+    /// Tells every worker with subscribers something, behind what is pending.
+    pub(super) fn tell(&mut self, outlets: &Outlets, delivery: &Delivery) {
+        self.drained = true;
+        self.interest.copy_takers(&mut self.takers);
+        let mut workers: Vec<usize> = self.takers.iter().map(|(worker, _)| *worker).collect();
+        workers.sort_unstable();
+        workers.dedup();
+        for worker in workers {
+            outlets.inboxes[worker].push(delivery.clone());
+        }
+    }
+
+    /// Tells every subscriber that publications may be missing here.
+    pub(super) fn announce(&mut self, outlets: &Outlets, reason: &LostReason) {
+        self.flush(outlets);
+        let lost = Delivery::Lost {
+            interest: self.interest.id,
+            codec: None,
+            count: None,
+            reason: reason.clone(),
+        };
+        self.tell(outlets, &lost);
+    }
+
+    /// The connection was drained: what is here goes out, or is to be held for more.
+    pub(super) fn drained(&mut self, outlets: &Outlets) -> bool {
+        self.drained = true;
+        if self.interest.terms.max_delay.is_zero() {
+            self.flush(outlets);
+            return false;
+        }
+        self.bytes > 0 && !std::mem::replace(&mut self.held, true)
+    }
+}
+
+/// Batches of namespaces with a `max_delay` that wait for more, in the order in which they are due.
+/// Bounded by the number of interests.
+#[derive(Default)]
+pub(super) struct Held {
+    due: RefCell<VecDeque<(Instant, Rc<RefCell<Pending>>)>>,
+    added: Notify,
+}
+
+impl Held {
+    pub(super) fn add(&self, pending: &Rc<RefCell<Pending>>) {
+        let due = Instant::now() + pending.borrow().interest.terms.max_delay;
+        let mut queue = self.due.borrow_mut();
+        let place = queue.partition_point(|(other, _)| *other <= due);
+        queue.insert(place, (due, pending.clone()));
+        self.added.notify_one();
+    }
+
+    /// Hands over what is due, when it is; runs until it is dropped.
+    pub(super) async fn run(&self, outlets: &Outlets) {
+        loop {
+            let next = self.due.borrow().front().map(|(due, _)| *due);
+            match next {
+                None => self.added.notified().await,
+                Some(due) if due > Instant::now() => tokio::select! {
+                    () = tokio::time::sleep_until(due) => {}
+                    () = self.added.notified() => {}
+                },
+                Some(_) => {
+                    let first = self.due.borrow_mut().pop_front();
+                    if let Some((_, pending)) = first {
+                        pending.borrow_mut().flush(outlets);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One publication of a stream, as JetStream hands it out: republished as it is stored, or read back by a direct get.
+//!
+//! The publisher's own headers stand in front, and JetStream appends its own: of each header the last value counts
+//! (see [`Headers`](crate::wire::Headers)). Nothing here copies a payload.
+
+use memchr::memmem;
+use tailwater_protocol::channel::Channel;
+use tailwater_protocol::payload::PayloadRef;
+use tailwater_protocol::position::Offset;
+use tailwater_protocol::push::{Deleted, UpdateRef};
+
+use crate::subject::SubjectPrefix;
+use crate::wire::{Headers, OwnedMessage, number};
+
+/// One publication of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publication<'a> {
+    /// The stream that it is in.
+    pub(crate) stream: &'a [u8],
+    /// What it was published on.
+    pub(crate) subject: &'a str,
+    /// Its sequence in the stream.
+    pub(crate) offset: Offset,
+    /// Where the server says the last message was. Republished: of the same subject, 0 if none is stored. Read back:
+    /// of the same answer.
+    pub(crate) previous: u64,
+    /// When it was stored: RFC 3339 with up to nine digits of fraction. Empty before nats-server 2.10.
+    time: &'a [u8],
+    payload: &'a [u8],
+    deleted: Option<Deleted>,
+}
+
+impl<'a> Publication<'a> {
+    /// Reads the headers; nothing if they are not those that JetStream appends.
+    pub(crate) fn read(headers: Headers<'a>, payload: &'a [u8]) -> Option<Self> {
+        let [stream, subject, sequence, time, previous] = headers.last_of_each([
+            "Nats-Stream",
+            "Nats-Subject",
+            "Nats-Sequence",
+            "Nats-Time-Stamp",
+            "Nats-Last-Sequence",
+        ]);
+        Some(Self {
+            stream: stream.or_else(|| behind_a_broken_line(headers))?,
+            subject: std::str::from_utf8(subject?).ok()?,
+            offset: Offset::new(number(sequence?)?).ok()?,
+            previous: previous.and_then(number).unwrap_or(0),
+            time: time.unwrap_or_default(),
+            payload,
+            // Only what has no payload can be a marker, so that others are not searched for the header.
+            deleted: payload.is_empty().then(|| deleted(headers)).flatten(),
+        })
+    }
+
+    /// As [`Publication::read`], of an answer to a direct get.
+    pub(crate) fn of(message: &'a OwnedMessage) -> Option<Self> {
+        Self::read(message.headers(), &message.payload)
+    }
+
+    /// The payload as it was published.
+    pub(crate) fn payload(&self) -> PayloadRef<'a> {
+        PayloadRef::classify(self.payload)
+    }
+
+    /// What it deletes, if it is a marker.
+    pub(crate) fn deleted(&self) -> Option<Deleted> {
+        self.deleted
+    }
+
+    /// When it was stored, as clients read it; `text` holds it.
+    pub(crate) fn time<'t>(&self, text: &'t mut TimeText) -> Option<&'t str> {
+        milliseconds(self.time, text)
+    }
+
+    /// The concrete channel.
+    pub(crate) fn channel(&self, prefix: &SubjectPrefix) -> Option<&'a str> {
+        prefix.channel(self.subject)
+    }
+
+    /// The update for those who subscribe to `channel`; `time` holds its time.
+    pub(crate) fn update<'u>(
+        &self,
+        channel: &'u Channel,
+        prefix: &SubjectPrefix,
+        time: &'u mut TimeText,
+    ) -> UpdateRef<'u>
+    where
+        'a: 'u,
+    {
+        UpdateRef {
+            subject: channel.is_wildcard().then(|| self.channel(prefix)).flatten(),
+            offset: Some(self.offset),
+            time: self.time(time),
+            deleted: self.deleted,
+            ..UpdateRef::new(channel, self.payload())
+        }
+    }
+}
+
+/// Room for a time with milliseconds.
+pub(crate) type TimeText = [u8; 24];
+
+/// The name of the stream, where the publisher's block has no end of line: the server appends its own first header to
+/// the publisher's last one.
+fn behind_a_broken_line(headers: Headers<'_>) -> Option<&[u8]> {
+    const NAME: &[u8] = b"Nats-Stream: ";
+    let block = headers.as_bytes();
+    let value = &block[memmem::rfind(block, NAME)? + NAME.len()..];
+    Some(&value[..memmem::find(value, b"\r\n")?])
+}
+
+/// The server's marker for a subject whose last message is gone (NATS ADR-43).
+fn deleted(headers: Headers<'_>) -> Option<Deleted> {
+    match headers.last("Nats-Marker-Reason")? {
+        b"MaxAge" => Some(Deleted::MaxAge),
+        b"Purge" | b"Remove" => Some(Deleted::Purge),
+        _ => None,
+    }
+}
+
+/// `2026-11-22T13:57:39.5642999Z` with three digits of fraction. The server leaves out zeros at the end.
+fn milliseconds<'t>(time: &[u8], text: &'t mut TimeText) -> Option<&'t str> {
+    let (seconds, fraction) = time.split_at_checked(19)?;
+    let fraction = fraction.strip_suffix(b"Z")?;
+    text.copy_from_slice(b"0000-00-00T00:00:00.000Z");
+    text[..19].copy_from_slice(seconds);
+    for (place, digit) in text[20..23].iter_mut().zip(fraction.iter().skip(1)) {
+        *place = *digit;
+    }
+    std::str::from_utf8(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORGED: &[u8] = b"NATS/1.0 503\r\nNats-Sequence: 999\r\nNats-Stream: X\r\nNats-Subject: y\r\nno colon\r\n\xff: \xff\r\n\
+        Nats-Stream: T\r\nNats-Subject: ch.a\r\nNats-Sequence: 4\r\n\
+        Nats-Time-Stamp: 2026-11-22T13:57:39.5642999Z\r\nNats-Last-Sequence: 3\r\n\r\n";
+
+    #[test]
+    fn what_a_publisher_forges_does_not_count() {
+        let publication = Publication::read(Headers::new(FORGED), b"{}").expect("a publication");
+        assert_eq!((publication.stream, publication.subject), (&b"T"[..], "ch.a"));
+        assert_eq!((publication.offset.get(), publication.previous), (4, 3));
+        let mut text = TimeText::default();
+        assert_eq!(publication.time(&mut text), Some("2026-11-22T13:57:39.564Z"));
+    }
+
+    #[test]
+    fn a_block_whose_last_line_has_no_end_hides_nothing() {
+        let block = b"NATS/1.0\r\nNats-Stream: X\r\nA: bNats-Stream: T\r\nNats-Subject: a\r\nNats-Sequence: 4\r\n\r\n";
+        let without = &block[..10];
+        let broken = [without, &block[26..]].concat();
+        let publication = Publication::read(Headers::new(&broken), b"").expect("a publication");
+        assert_eq!((publication.stream, publication.offset.get()), (&b"T"[..], 4));
+    }
+
+    #[test]
+    fn what_jetstream_did_not_hand_out_is_none() {
+        for block in [
+            "NATS/1.0\r\n\r\n",
+            "NATS/1.0\r\nNats-Stream: T\r\nNats-Subject: a\r\nNats-Sequence: x\r\n\r\n",
+            "NATS/1.0\r\nNats-Stream: T\r\nNats-Subject: a\r\nNats-Sequence: 9007199254740992\r\n\r\n",
+            "NATS/1.0\r\nNats-Stream: T\r\nNats-Sequence: 1\r\n\r\n",
+        ] {
+            assert!(
+                Publication::read(Headers::new(block.as_bytes()), b"").is_none(),
+                "{block}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_time_has_milliseconds_whatever_the_server_leaves_out() {
+        let mut text = TimeText::default();
+        for (time, expected) in [
+            ("2026-11-22T13:57:39Z", Some("2026-11-22T13:57:39.000Z")),
+            ("2026-11-22T13:57:39.5Z", Some("2026-11-22T13:57:39.500Z")),
+            ("2026-11-22T13:57:39.123456789Z", Some("2026-11-22T13:57:39.123Z")),
+            ("2026-11-22T13:57:39+01:00", None),
+            ("", None),
+        ] {
+            assert_eq!(milliseconds(time.as_bytes(), &mut text), expected);
+        }
+    }
+
+    #[test]
+    fn only_a_marker_of_the_server_deletes() {
+        let read = |reason: &str, payload: &'static [u8]| {
+            let block = format!(
+                "NATS/1.0\r\nNats-Marker-Reason: {reason}\r\nNats-Stream: T\r\nNats-Subject: a\r\nNats-Sequence: 1\r\n\r\n"
+            );
+            Publication::read(Headers::new(block.as_bytes()), payload)
+                .expect("a publication")
+                .deleted
+        };
+        assert_eq!(read("MaxAge", b""), Some(Deleted::MaxAge));
+        assert_eq!(read("Purge", b""), Some(Deleted::Purge));
+        assert_eq!(read("Whim", b""), None);
+        assert_eq!(read("MaxAge", b"x"), None);
+    }
+}

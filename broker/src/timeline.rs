@@ -1,0 +1,71 @@
+//! What the process knows of one stream while it runs: the epoch, and how far the stream has come.
+//!
+//! Written by the feed, which sees the stream move; read by whoever judges a client's cursor.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tailwater_protocol::position::Epoch;
+
+use crate::stream::Stream;
+
+/// One stream over time.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    pub(crate) stream: Arc<Stream>,
+    /// The largest sequence that is known to be stored, in the present life.
+    highest: AtomicU64,
+    life: Mutex<Life>,
+}
+
+/// A stretch of time in which the stream's sequences mean the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// Counts the lives that this process has seen.
+    pub(crate) number: u32,
+    /// What clients know it by.
+    pub(crate) epoch: Epoch,
+}
+
+impl Timeline {
+    pub(crate) fn new(stream: Arc<Stream>) -> Self {
+        let life = Life {
+            number: 0,
+            epoch: stream.epoch.clone(),
+        };
+        Self {
+            stream,
+            highest: AtomicU64::new(0),
+            life: Mutex::new(life),
+        }
+    }
+
+    /// The present life.
+    pub(crate) fn life(&self) -> Life {
+        self.lock().clone()
+    }
+
+    /// The largest sequence that is known to be stored.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest.load(Ordering::Acquire)
+    }
+
+    /// The stream has come to `sequence`.
+    pub(crate) fn reached(&self, sequence: u64) {
+        self.highest.fetch_max(sequence, Ordering::AcqRel);
+    }
+
+    /// A new life begins, in which the stream has come to `sequence`.
+    pub(crate) fn renew(&self, epoch: Epoch, sequence: u64) -> Life {
+        let mut life = self.lock();
+        life.number += 1;
+        life.epoch = epoch;
+        self.highest.store(sequence, Ordering::Release);
+        life.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Life> {
+        // Changed in single steps: a panic elsewhere leaves it whole.
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,8 @@
+//! Streams and epochs against real nats-servers.
+
+mod cluster;
+mod epoch;
+mod existing;
+mod permissions;
+mod provisioning;
+mod server;

@@ -1,0 +1,191 @@
+//! Gives the client of a durable channel what it lacks, until it is in step: after a join with a cursor, after a gap,
+//! and while it reads too slowly for the live feed. All three are the same: read on from a cursor, at the client's own
+//! pace, from the ring or the stream. Memory for a slow client is bounded by [`STORED_BYTES`], whatever it lacks.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tailwater_broker::BrokerError;
+use tailwater_broker::feed::Interest;
+use tailwater_broker::history::{Chunk, Cursor};
+use tailwater_protocol::channel::Channel;
+use tailwater_protocol::position::Offset;
+use tailwater_protocol::push::{Lost, LostReason, Push};
+
+use super::commands::room;
+use super::{STORED_BYTES, Session};
+use crate::frames;
+use crate::hub::{Seat, position};
+use crate::worker::Worker;
+
+/// The pause after a read that failed; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause between two reads.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The part of a session's task that reads on for it; nothing while every subscription is in step.
+pub(super) struct CatchUp<'a> {
+    session: &'a Rc<Session>,
+    worker: &'a Rc<Worker>,
+    running: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl<'a> CatchUp<'a> {
+    pub(super) fn new(session: &'a Rc<Session>, worker: &'a Rc<Worker>) -> Self {
+        Self {
+            session,
+            worker,
+            running: None,
+        }
+    }
+
+    /// Goes on as far as it can.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) {
+        while self.running.is_some() || self.session.behind.get() {
+            let running = self
+                .running
+                .get_or_insert_with(|| Box::pin(catch_up(self.session.clone(), self.worker.clone())));
+            match running.as_mut().poll(context) {
+                Poll::Ready(()) => self.running = None,
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
+/// A subscription that is behind.
+struct Task {
+    interest: Arc<Interest>,
+    seat: Seat,
+    cursor: Cursor,
+}
+
+/// Reads on for every subscription that is behind, in turns, until none is.
+async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
+    let mut pause = FIRST_PAUSE;
+    for turn in 0.. {
+        let Some(task) = session.next_behind(turn) else {
+            session.behind.set(false);
+            return;
+        };
+        // What waits is enough for the client; half of it is read on for while the other is written.
+        room(&session, STORED_BYTES / 2).await;
+        if session.is_ending() {
+            session.behind.set(false);
+            return;
+        }
+        match next_chunk(&session, &worker, &task).await {
+            Ok(chunk) => {
+                pause = FIRST_PAUSE;
+                session.take(&worker, &task, &chunk);
+            }
+            Err(error) => {
+                tracing::debug!(session_id = session.id, channel = %task.interest.channel(), %error, "cannot read on yet");
+                tokio::time::sleep(pause.mul_f64(1.0 - fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn next_chunk(session: &Session, worker: &Worker, task: &Task) -> Result<Chunk, BrokerError> {
+    let (interest, codec) = (&*task.interest, session.codec);
+    if let Some(chunk) = worker.history().recent(interest, codec, task.cursor) {
+        return Ok(chunk);
+    }
+    let tip = worker.hub().borrow().tip(interest.id(), codec).unwrap_or(0);
+    worker.history().read(interest, codec, task.cursor, tip).await
+}
+
+impl Session {
+    /// The next subscription that is behind, another one each turn.
+    fn next_behind(&self, turn: usize) -> Option<Task> {
+        let subscriptions = self.subscriptions.borrow();
+        let count = subscriptions.iter().filter(|held| held.behind.is_some()).count();
+        let mut behind = subscriptions
+            .iter()
+            .filter_map(|held| Some((held, held.behind.as_ref()?)));
+        let (held, behind) = behind.nth(turn % count.max(1))?;
+        Some(Task {
+            interest: held.membership.interest().clone(),
+            seat: held.seat,
+            cursor: behind.cursor,
+        })
+    }
+
+    /// Writes what the client lacks of a chunk, or lets it wait, as far as there is room; puts the subscription in step
+    /// if that is all there is.
+    fn take(&self, worker: &Worker, task: &Task, chunk: &Chunk) {
+        let mut subscriptions = self.subscriptions.borrow_mut();
+        let found = subscriptions
+            .iter_mut()
+            .find(|held| held.seat.interest == task.seat.interest);
+        // It may be gone by now, or have been sent elsewhere in the stream.
+        let Some(held) = found else { return };
+        let Some(behind) = held.behind.as_mut().filter(|behind| behind.cursor == task.cursor) else {
+            return;
+        };
+        let channel = &held.channel;
+        if let Some(lost) = chunk.lost.and_then(|lost| behind.tell(lost)) {
+            self.push_message(frames::message(
+                self.codec,
+                lost_push(channel, lost, LostReason::Trimmed),
+            ));
+        }
+        let before = behind.cursor.offset();
+        let mut cursor = chunk.to.max(before);
+        for run in behind.lacks(&chunk.batch) {
+            let taken = self.offer(&chunk.batch, run.clone(), channel);
+            if taken < run.len() {
+                let last = (run.start + taken).checked_sub(1);
+                let last = last.map_or(before, |last| chunk.batch.entries()[last].offset);
+                cursor = last.max(before);
+                break;
+            }
+        }
+        if cursor == before && chunk.to > before && !chunk.batch.is_empty() {
+            // No room yet; the cursor stays what it was.
+            return;
+        }
+        behind.reach(cursor);
+        let hub = worker.hub().borrow();
+        let interest = task.seat.interest;
+        if channel.is_wildcard() {
+            held.fed.prune(hub.certain(interest));
+            if chunk.live && cursor > before {
+                held.fed.add(before, cursor);
+            }
+        }
+        if hub.level(held.seat, self.codec, cursor) {
+            held.behind = None;
+            if channel.is_wildcard() {
+                // From here a resume is safe, if all of it was read from the stream.
+                if held.fed.is_empty()
+                    && let Some(frame) = hub
+                        .epoch(interest)
+                        .and_then(|epoch| position(self.codec, channel, epoch, cursor))
+                {
+                    self.push_message(frame);
+                }
+                held.fed.open(cursor);
+            }
+        }
+    }
+}
+
+/// Publications in this range, both ends included, are missing.
+pub(super) fn lost_push(channel: &Channel, (from, to): (u64, u64), reason: LostReason) -> Push {
+    Push::Lost(Lost {
+        channel: channel.clone(),
+        from: Offset::new(from).ok(),
+        to: Offset::new(to).ok(),
+        count: None,
+        reason,
+    })
+}

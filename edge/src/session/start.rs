@@ -1,0 +1,266 @@
+//! Begins a durable subscription: where it is to go on from, whether something is missing there, and the answer.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tailwater_broker::BrokerError;
+use tailwater_broker::feed::{Interest, Membership, Terms};
+use tailwater_broker::history::{Cursor, Latest};
+use tailwater_protocol::channel::Channel;
+use tailwater_protocol::command::Subscribe;
+use tailwater_protocol::error::{ErrorCode, ErrorMessage};
+use tailwater_protocol::position::{Epoch, Offset, Since};
+use tailwater_protocol::push::{Lost, LostReason, Push};
+use tailwater_protocol::reply::{Reply, Subscribed};
+use tokio::time::timeout;
+
+use super::behind::{Behind, Fed};
+use super::commands::{answer, broker_error};
+use super::recovery::lost_push;
+use super::{Session, Subscription, state};
+use crate::frames;
+use crate::worker::Worker;
+
+/// How long NATS is given to say what is missing.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Subscribes to a durable channel.
+///
+/// # Errors
+/// What the client is told instead; it holds no subscription then.
+pub(super) async fn subscribe(
+    session: &Rc<Session>,
+    worker: &Rc<Worker>,
+    id: Option<u32>,
+    subscribe: Subscribe,
+    terms: &Terms,
+) -> Result<(), ErrorMessage> {
+    let channel = &subscribe.channel;
+    let failed = |error: BrokerError| broker_error(&error, channel);
+    let joined = worker
+        .feed()
+        .join(worker.index(), session.codec, channel, terms)
+        .await;
+    let membership = joined.map_err(failed)?;
+    let prepared = timeout(
+        TIMEOUT,
+        prepare(session, worker, membership.interest(), &subscribe),
+    )
+    .await;
+    let (start, latest) = prepared
+        .map_err(|_| failed(BrokerError::Unavailable { timeout: TIMEOUT }))?
+        .map_err(|error| match error {
+            BrokerError::TooManySubjects { limit } => {
+                let message = format!(
+                    "`{channel}` has more than {limit} subjects: ask for `latest` of a narrower pattern"
+                );
+                state::refusal(ErrorCode::Limit, message, Some(channel))
+            }
+            error => failed(error),
+        })?;
+    // From here on in one step: nothing can come between the answer and the place in the audience.
+    enter(session, worker, id, channel, membership, &start, latest.as_ref());
+    Ok(())
+}
+
+/// Finds out where to begin, again if the stream begins anew meanwhile.
+async fn prepare(
+    session: &Session,
+    worker: &Worker,
+    interest: &Interest,
+    subscribe: &Subscribe,
+) -> Result<(Start, Option<Latest>), BrokerError> {
+    loop {
+        let mut start = start(session, worker, interest, subscribe.since.as_ref()).await?;
+        let latest = if subscribe.latest {
+            let latest = worker
+                .history()
+                .latest(interest, session.codec, start.tip)
+                .await?;
+            start.cursor = Cursor::Had(latest.upto);
+            Some(latest)
+        } else {
+            None
+        };
+        if interest.place().is_some_and(|place| place.life == start.life) {
+            return Ok((start, latest));
+        }
+    }
+}
+
+fn enter(
+    session: &Rc<Session>,
+    worker: &Worker,
+    id: Option<u32>,
+    channel: &Channel,
+    membership: Membership,
+    start: &Start,
+    latest: Option<&Latest>,
+) {
+    answer(session, id, Reply::Subscribed(start.answer(channel)));
+    if let Some(notice) = start.notice(channel) {
+        session.push_message(frames::message(session.codec, notice));
+    }
+    if let Some(latest) = latest {
+        session.push_batch(&latest.batch, channel);
+    }
+    let interest = membership.interest().clone();
+    let tip = interest.place().map_or(start.tip, |place| place.tip);
+    let had = match start.cursor {
+        Cursor::Had(offset) => Some(offset),
+        Cursor::From(_) => None,
+    };
+    let (seat, is_behind) =
+        worker
+            .hub()
+            .borrow_mut()
+            .add_stored(&interest, session, had, (tip, &start.epoch));
+    let mut held = Subscription {
+        channel: channel.clone(),
+        seat,
+        membership,
+        behind: None,
+        fed: Fed::default(),
+    };
+    if is_behind {
+        let mut behind = Behind::new(start.cursor);
+        behind.told = start.lost;
+        held.behind = Some(Box::new(behind));
+    } else if channel.is_wildcard() {
+        held.fed.open(start.cursor.offset());
+    }
+    session.subscriptions.borrow_mut().push(held);
+    if is_behind {
+        session.catch_up_soon();
+    }
+}
+
+/// Answers a repeated subscription with the present cursor; nothing is replayed.
+///
+/// # Errors
+/// If the subscription is gone by now.
+pub(super) fn tell_position(
+    session: &Session,
+    worker: &Worker,
+    id: Option<u32>,
+    channel: Channel,
+) -> Result<(), ErrorMessage> {
+    let standing = {
+        let subscriptions = session.subscriptions.borrow();
+        let hub = worker.hub().borrow();
+        subscriptions
+            .iter()
+            .find(|held| held.channel == channel)
+            .and_then(|held| {
+                let interest = held.seat.interest;
+                let has = match &held.behind {
+                    Some(behind) => behind.cursor.offset(),
+                    None => hub.has(held.seat, session.codec)?,
+                };
+                let offset = held.fed.certain(has, hub.certain(interest));
+                Some((Offset::new(offset).ok(), hub.epoch(interest).cloned()))
+            })
+    };
+    let Some((offset, epoch)) = standing else {
+        let message = format!("`{channel}` is not subscribed any more");
+        return Err(state::refusal(ErrorCode::Unavailable, message, Some(&channel)));
+    };
+    let subscribed = Subscribed {
+        channel,
+        durable: true,
+        offset,
+        epoch,
+        recovered: None,
+    };
+    answer(session, id, Reply::Subscribed(subscribed));
+    Ok(())
+}
+
+/// Where a subscription begins.
+#[derive(Debug)]
+struct Start {
+    cursor: Cursor,
+    tip: u64,
+    life: u32,
+    epoch: Epoch,
+    /// Only for those who asked for a start.
+    recovered: Option<bool>,
+    /// What is missing, if it is known already.
+    lost: Option<(u64, u64)>,
+}
+
+/// Finds out where a subscription is to begin, and whether something is missing there.
+///
+/// # Errors
+/// What keeps NATS from answering.
+async fn start(
+    session: &Session,
+    worker: &Worker,
+    interest: &Interest,
+    since: Option<&Since>,
+) -> Result<Start, BrokerError> {
+    let Some((place, epoch)) = interest.standing() else {
+        return Err(BrokerError::Away);
+    };
+    let mut start = Start {
+        cursor: Cursor::Had(place.tip),
+        tip: place.tip,
+        life: place.life,
+        epoch,
+        recovered: since.map(|_| true),
+        lost: None,
+    };
+    let history = worker.history();
+    match since {
+        None => {}
+        Some(Since::Beginning) => start.cursor = Cursor::From(0),
+        Some(Since::Last(count)) => start.cursor = Cursor::From(history.before_last(interest, *count).await?),
+        Some(Since::Time(time)) => start.cursor = Cursor::From(history.before_time(interest, time).await?),
+        Some(Since::Position(position)) => {
+            let offset = position.offset.get();
+            // Another edge may have seen more of the stream than this one.
+            let known = offset <= place.tip.max(interest.stream_reached());
+            if position.epoch != start.epoch || (!known && offset > history.stream_head(interest).await?) {
+                start.cursor = Cursor::From(0);
+                start.recovered = Some(false);
+                return Ok(start);
+            }
+            start.cursor = Cursor::Had(offset);
+            if offset < place.tip {
+                let chunk = history
+                    .read(interest, session.codec, start.cursor, place.tip)
+                    .await?;
+                start.lost = chunk.lost;
+                start.recovered = Some(chunk.lost.is_none());
+            }
+        }
+    }
+    Ok(start)
+}
+
+impl Start {
+    fn answer(&self, channel: &Channel) -> Subscribed {
+        Subscribed {
+            channel: channel.clone(),
+            durable: true,
+            offset: Offset::new(self.cursor.offset()).ok(),
+            epoch: Some(self.epoch.clone()),
+            recovered: self.recovered,
+        }
+    }
+
+    /// What the client is told at once of what is missing.
+    fn notice(&self, channel: &Channel) -> Option<Push> {
+        match self.lost {
+            Some(lost) => Some(lost_push(channel, lost, LostReason::Trimmed)),
+            None if self.recovered == Some(false) => Some(Push::Lost(Lost {
+                channel: channel.clone(),
+                from: None,
+                to: None,
+                count: None,
+                reason: LostReason::EpochChanged,
+            })),
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Durable channels: nothing lost, nothing doubled, nothing silent.
+
+mod live;
+mod resume;
