@@ -1,193 +1,234 @@
-//! One channel, many subscribers, a steady rate: open loop, so that a server which cannot keep up shows as
-//! delay and not as a lower rate.
+//! One channel, many subscribers, a steady rate: open loop, so that a server which cannot keep up shows as delay and not
+//! as a lower rate. With `--durable`, a live and a durable channel take turns, on one edge.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
-use tailwater_broker::publish::Publisher;
-use tailwater_broker::{Connection, Credentials, NatsConfig, TlsConfig};
-use tailwater_edge::client::Client;
-use tailwater_protocol::channel::Channel;
-use tailwater_protocol::codec::Codec;
-use tailwater_protocol::command::{Command, Subscribe};
-use tailwater_protocol::message::ServerBody;
-use tailwater_protocol::payload::Payload;
-use tailwater_protocol::push::Push;
-use tokio::task::JoinSet;
+use serde::Serialize;
 
+use crate::audience::{Audience, Seat, sum};
+use crate::deployment::{Edge, EdgeOptions, Kind, Nats};
+use crate::ledger::Counts;
+use crate::nats::{self, Stream};
 use crate::process;
-use crate::report::{Delays, Report};
+use crate::report::{self, Delays, Goal, Spread, Table, figure, ratio};
 
-/// A subscriber that hears nothing for this long has heard all that it will.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What a delivery on a durable channel may cost, against one on a live channel.
+const TARGET: f64 = 1.10;
 
-/// One channel, many subscribers.
+/// Handshakes at a time, before anything is measured.
+const AT_ONCE: usize = 200;
+
+/// One channel, many subscribers, a steady rate of publications: what a delivery costs
 #[derive(Debug, Args)]
 pub(crate) struct Fanout {
-    /// WebSocket address of the edge
-    #[arg(long, default_value = "ws://127.0.0.1:8080/ws")]
-    url: String,
-    /// NATS server to publish on
-    #[arg(long, default_value = "nats://127.0.0.1:4222")]
-    nats: String,
-    /// Channel to publish on
-    #[arg(long, default_value = "bench.fanout")]
-    channel: String,
+    #[command(flatten)]
+    edge: EdgeOptions,
+    /// Compare a durable channel with a live one
+    #[arg(long)]
+    durable: bool,
+    /// Compare a live channel with itself: how far a ratio of equals is from 1 on this machine
+    #[arg(long, conflicts_with = "durable")]
+    control: bool,
     /// Connections that subscribe
     #[arg(long, default_value_t = 1000)]
     subscribers: usize,
     /// Publications a second
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
-    /// Length of the run
-    #[arg(long, default_value_t = 5)]
+    /// Length of a run
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// Bytes of each publication
     #[arg(long, default_value_t = 128)]
     size: usize,
-    /// Speak MessagePack instead of JSON
-    #[arg(long)]
-    msgpack: bool,
-    /// Process of the edge, to account its CPU time
-    #[arg(long)]
-    pid: Option<u32>,
+    /// Runs of each kind
+    #[arg(long, default_value_t = 5)]
+    repeats: usize,
 }
 
-/// What one subscriber has seen.
-#[derive(Default)]
-struct Seen {
-    numbers: Vec<(u32, Instant)>,
+/// One of the things that are compared.
+#[derive(Clone, Copy)]
+struct Side {
+    name: &'static str,
+    kind: Kind,
+}
+
+#[derive(Serialize)]
+struct Run {
+    scenario: &'static str,
+    repeat: usize,
+    channel: &'static str,
+    published: u32,
+    edge_cpu_us_per_delivery: f64,
+    nats_cpu_us_per_publication: f64,
+    delay_ms: Delays,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    scenario: &'static str,
+    summary: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edge_cpu_ratio: Option<Goal>,
+    sides: Vec<SideSummary>,
+    counts: Counts,
+}
+
+#[derive(Serialize)]
+struct SideSummary {
+    channel: &'static str,
+    edge_cpu_us_per_delivery: Spread,
+    delay_p99_ms: Spread,
+    nats_cpu_us_per_publication: Spread,
 }
 
 impl Fanout {
-    pub(crate) async fn run(self) -> anyhow::Result<Report> {
-        let publisher = self.publisher().await?;
-        let total = self.rate * self.seconds;
-        let mut readers = JoinSet::new();
-        for _ in 0..self.subscribers {
-            let client = self.subscribe().await?;
-            readers.spawn(read(client, total));
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        process::make_room_for(self.subscribers)?;
+        let sides = self.sides();
+        let kinds: Vec<Kind> = sides.iter().map(|side| side.kind).collect();
+        let nats = Nats::start().await?;
+        let edge = self.edge.start(&nats, &kinds).await?;
+        for side in &sides {
+            self.once(&nats, &edge, *side, 0, self.rate).await?;
         }
-        let cpu_before = self.pid.map(process::cpu_time).transpose()?;
-        let begin = Instant::now();
-        let pause = Duration::from_secs(1) / self.rate;
-        for number in 0..total {
-            tokio::time::sleep_until((begin + pause * number).into()).await;
-            publisher
-                .publish_subject(&self.channel, self.payload(number))
-                .await?;
-        }
-        let seen = readers.join_all().await;
-        let cpu = self.pid.map(process::cpu_time).transpose()?;
-        let mut report = judge(&seen, total, begin, pause);
-        if let (Some(before), Some(after)) = (cpu_before, cpu) {
-            #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
-            let deliveries = report.delivered.max(1) as f64;
-            report.server_cpu_us_per_delivery = Some((after - before).as_secs_f64() * 1e6 / deliveries);
-        }
-        Ok(report)
-    }
-
-    async fn publisher(&self) -> anyhow::Result<Publisher> {
-        let config = NatsConfig {
-            servers: vec![self.nats.clone()],
-            name: "tailwater-bench".to_owned(),
-            credentials: Credentials::Anonymous,
-            tls: TlsConfig::default(),
-            inbox_prefix: "_INBOX_bench".to_owned(),
-            connect_timeout: PATIENCE,
-            ping_interval: PATIENCE,
-            reconnect_max_delay: PATIENCE,
-        };
-        let connection = Connection::open(&config, "publish").await?;
-        connection.wait_until_connected(PATIENCE).await?;
-        Ok(Publisher::new(connection))
-    }
-
-    async fn subscribe(&self) -> anyhow::Result<Client> {
-        let mut client = Client::connect(&self.url, self.msgpack.then_some(Codec::MessagePack)).await?;
-        let channel = Channel::new(&self.channel)?;
-        client
-            .send(
-                None,
-                Command::Subscribe(Subscribe {
-                    channel,
-                    since: None,
-                    latest: false,
-                }),
-            )
-            .await?;
-        loop {
-            let message = client.next().await?;
-            match message.kind() {
-                "connected" => {}
-                "subscribed" => return Ok(client),
-                _ => anyhow::bail!("the edge answers {message:?}"),
+        let mut runs = Vec::new();
+        for repeat in 1..=self.repeats {
+            // Who goes first takes turns too.
+            let mut order: Vec<Side> = sides.clone();
+            order.rotate_left(repeat % sides.len());
+            for side in order {
+                let run = self
+                    .once(&nats, &edge, side, repeat, self.rate * self.seconds)
+                    .await?;
+                report::json(&run)?;
+                runs.push(run);
             }
         }
+        edge.kill().await?;
+        nats.stop().await;
+        conclude(&sides, &runs)
     }
 
-    /// A JSON text of `size` bytes that begins with the number.
-    fn payload(&self, number: u32) -> Bytes {
-        let text = format!("\"{number} ");
-        Bytes::from(format!(
-            "{text:.<width$}\"",
-            width = self.size.saturating_sub(1).max(text.len())
-        ))
+    fn sides(&self) -> Vec<Side> {
+        let live = Side {
+            name: "live",
+            kind: Kind::Live,
+        };
+        let other = match (self.durable, self.control) {
+            (true, _) => Some(Side {
+                name: "durable",
+                kind: Kind::Durable,
+            }),
+            (_, true) => Some(Side {
+                name: "control",
+                kind: Kind::Live,
+            }),
+            _ => None,
+        };
+        [Some(live), other].into_iter().flatten().collect()
+    }
+
+    async fn once(
+        &self,
+        nats: &Nats,
+        edge: &Edge,
+        side: Side,
+        repeat: usize,
+        total: u32,
+    ) -> anyhow::Result<Run> {
+        // A channel of its own, so that no run meets what an earlier one has left.
+        let channel = side.kind.channel(&format!("{}.{repeat}", side.name));
+        let seat = Seat {
+            channel: channel.clone(),
+            since: None,
+            expects: 0..total,
+            stalls_after: None,
+            timed: true,
+        };
+        let seats = std::iter::repeat_n(seat, self.subscribers);
+        let audience = Audience::seat(edge.address(), seats, AT_ONCE).await?;
+        let stream = Stream {
+            subject: channel,
+            total,
+            pause: Duration::from_secs(1) / self.rate,
+            size: self.size,
+        };
+        let before = (process::cpu_time(edge.pid())?, process::cpu_time(nats.pid())?);
+        let (schedule, publisher) = stream.start(nats.url()).await?;
+        audience.expect(schedule);
+        audience.read_all().await;
+        nats::join(publisher)?;
+        let after = (process::cpu_time(edge.pid())?, process::cpu_time(nats.pid())?);
+        let (seen, delay_ms) = audience.leave().await?;
+        let counts = sum(&seen);
+        let micros = |time: Duration| time.as_secs_f64() * 1e6;
+        Ok(Run {
+            scenario: "fanout",
+            repeat,
+            channel: side.name,
+            published: total,
+            edge_cpu_us_per_delivery: ratio(micros(after.0 - before.0), figure(counts.delivered)),
+            nats_cpu_us_per_publication: ratio(micros(after.1 - before.1), f64::from(total)),
+            delay_ms,
+            counts,
+        })
     }
 }
 
-/// Reads until the last publication has come, nothing comes any more, or the connection ends.
-async fn read(mut client: Client, total: u32) -> Seen {
-    let mut seen = Seen::default();
-    while let Ok(Ok(message)) = tokio::time::timeout(PATIENCE, client.next()).await {
-        let ServerBody::Push(Push::Update(update)) = message.body else {
-            continue;
-        };
-        let Payload::Json(text) = update.payload else {
-            continue;
-        };
-        let number = text
-            .get()
-            .trim_start_matches('"')
-            .split(' ')
-            .next()
-            .and_then(|text| text.parse().ok());
-        let Some(number) = number else { continue };
-        seen.numbers.push((number, Instant::now()));
-        if number + 1 == total {
-            break;
-        }
-    }
-    seen
-}
-
-fn judge(seen: &[Seen], total: u32, begin: Instant, pause: Duration) -> Report {
-    let mut report = Report {
-        published: u64::from(total),
-        ..Report::default()
+fn conclude(sides: &[Side], runs: &[Run]) -> anyhow::Result<()> {
+    let of = |side: &Side, figure: fn(&Run) -> f64| -> Vec<f64> {
+        let name = side.name;
+        let mut runs: Vec<&Run> = runs.iter().filter(|run| run.channel == name).collect();
+        runs.sort_by_key(|run| run.repeat);
+        runs.into_iter().map(figure).collect()
     };
-    let mut delays = Vec::new();
-    for subscriber in seen {
-        let mut next = 0;
-        let mut unique = 0;
-        let mut known = vec![false; total as usize];
-        for (number, arrived) in &subscriber.numbers {
-            report.delivered += 1;
-            delays.push(arrived.duration_since(begin + pause * *number));
-            match known.get_mut(*number as usize) {
-                Some(known) if !*known => {
-                    *known = true;
-                    unique += 1;
-                    report.out_of_order += u64::from(*number < next);
-                    next = number + 1;
-                }
-                _ => report.doubled += 1,
-            }
+    let edge_cpu_ratio = match sides {
+        [base, other] => {
+            let cpu = |side| of(side, |run| run.edge_cpu_us_per_delivery);
+            let pairs = cpu(other).into_iter().zip(cpu(base));
+            let ratios = pairs.map(|(other, base)| ratio(other, base));
+            Some(Goal::at_most(TARGET, Spread::of(ratios)))
         }
-        report.lost += u64::from(total - unique);
+        _ => None,
+    };
+    let sides: Vec<SideSummary> = sides
+        .iter()
+        .map(|side| SideSummary {
+            channel: side.name,
+            edge_cpu_us_per_delivery: Spread::of(of(side, |run| run.edge_cpu_us_per_delivery)),
+            delay_p99_ms: Spread::of(of(side, |run| run.delay_ms.p99)),
+            nats_cpu_us_per_publication: Spread::of(of(side, |run| run.nats_cpu_us_per_publication)),
+        })
+        .collect();
+    let mut counts = Counts::default();
+    runs.iter().for_each(|run| counts += run.counts);
+    let mut table = Table::new(&["channel", "edge µs/delivery", "p99 ms", "nats µs/publication"]);
+    for side in &sides {
+        table.row(&[
+            &side.channel,
+            &side.edge_cpu_us_per_delivery,
+            &side.delay_p99_ms,
+            &side.nats_cpu_us_per_publication,
+        ]);
     }
-    report.delay_us = Delays::of(&mut delays);
-    report
+    if let Some(goal) = &edge_cpu_ratio {
+        report::say(format_args!("edge CPU per delivery, second to first: {goal}"));
+    }
+    report::say(format_args!("{table}{counts:?}"));
+    report::json(&Summary {
+        scenario: "fanout",
+        summary: true,
+        edge_cpu_ratio,
+        sides,
+        counts,
+    })?;
+    anyhow::ensure!(
+        counts.is_complete(),
+        "deliveries are missing, doubled or out of order"
+    );
+    Ok(())
 }
