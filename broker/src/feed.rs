@@ -35,6 +35,7 @@ use crate::config::NatsConfig;
 use crate::connection::{Connection, ConnectionState};
 use crate::error::BrokerError;
 use crate::history::History;
+use crate::stream::Streams;
 use crate::subject::Subject;
 use crate::timeline::Timeline;
 use interest::{InterestKey, Progress};
@@ -146,7 +147,8 @@ pub struct Feed {
 impl Feed {
     /// Starts the thread, which connects to NATS in the background and feeds one inbox per worker.
     /// An interest that nobody wants any more is kept in NATS for `linger`. What durable channels bring goes into the
-    /// ring of `history` too; `connection` is used where a stream's epoch is in doubt.
+    /// ring of `history` too; `connection` is used where a stream's epoch is in doubt, and `streams` hears of streams
+    /// that seem to be gone.
     ///
     /// # Errors
     /// [`BrokerError::Credentials`] and [`BrokerError::Setup`] for a configuration that can never work,
@@ -157,6 +159,7 @@ impl Feed {
         linger: Duration,
         history: History,
         connection: Connection,
+        streams: Streams,
     ) -> Result<Self, BrokerError> {
         let registry = Registry::default();
         let (requests, request_queue) = mpsc::channel(REQUESTS);
@@ -169,6 +172,7 @@ impl Feed {
             linger,
             history,
             connection,
+            streams,
             requests: request_queue,
             stopped,
         };

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tailwater_protocol::position::Epoch;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use self::api::JetStream;
@@ -122,6 +122,8 @@ pub enum StreamState {
 pub struct Streams {
     states: Arc<BTreeMap<Arc<str>, watch::Sender<StreamState>>>,
     all_ready: watch::Receiver<bool>,
+    /// A stream seems to be gone.
+    doubted: Arc<Notify>,
 }
 
 /// The task that provisions the streams; ended when it is dropped.
@@ -145,9 +147,17 @@ impl Streams {
         let streams = Self {
             states: Arc::new(specs.iter().map(waiting).collect()),
             all_ready,
+            doubted: Arc::default(),
         };
         let jetstream = JetStream::new(connection, domain);
-        let task = tokio::spawn(run(jetstream, specs, streams.states.clone(), ready));
+        let (states, doubted) = (streams.states.clone(), streams.doubted.clone());
+        let task = tokio::spawn(async move {
+            run(&jetstream, &specs, &states, ready).await;
+            loop {
+                doubted.notified().await;
+                provision_all(&jetstream, &specs, &states).await;
+            }
+        });
         (streams, Provisioning(task))
     }
 
@@ -164,7 +174,12 @@ impl Streams {
         }
     }
 
-    /// Whether all streams are ready, and a way to wait for that. They stay so.
+    /// Nobody answers for a stream: looks whether all are still there, and creates again what is gone.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Whether all streams have become ready, and a way to wait for that.
     pub fn all_ready(&self) -> watch::Receiver<bool> {
         self.all_ready.clone()
     }
@@ -199,21 +214,29 @@ pub(crate) fn sync_subject(stream: &str) -> String {
     format!("_tw.sync.{stream}")
 }
 
-async fn run(
-    jetstream: JetStream,
-    specs: Vec<StreamSpec>,
-    states: Arc<BTreeMap<Arc<str>, watch::Sender<StreamState>>>,
-    all_ready: watch::Sender<bool>,
-) {
+async fn provision_all(
+    jetstream: &JetStream,
+    specs: &[StreamSpec],
+    states: &BTreeMap<Arc<str>, watch::Sender<StreamState>>,
+) -> Vec<Arc<Stream>> {
     let each = specs.iter().filter_map(|spec| {
         let state = states.get(&spec.name)?;
-        Some(Box::pin(until_ready(&jetstream, spec, state)))
+        Some(Box::pin(until_ready(jetstream, spec, state)))
     });
-    let streams = join_all(each).await;
+    join_all(each).await
+}
+
+async fn run(
+    jetstream: &JetStream,
+    specs: &[StreamSpec],
+    states: &BTreeMap<Arc<str>, watch::Sender<StreamState>>,
+    all_ready: watch::Sender<bool>,
+) {
+    let streams = provision_all(jetstream, specs, states).await;
     all_ready.send_replace(true);
     let prefixes: BTreeSet<_> = streams.iter().map(|stream| stream.live_prefix.clone()).collect();
     for prefix in prefixes {
-        if forge::is_possible(&jetstream, &prefix).await != Ok(true) {
+        if forge::is_possible(jetstream, &prefix).await != Ok(true) {
             continue;
         }
         if !jetstream.connection().knows_users() {

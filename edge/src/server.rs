@@ -80,12 +80,20 @@ impl Server {
         let (history, history_thread) = History::start(&nats)?;
         let connection = publisher.connection().clone();
         let linger = config.feed.linger;
-        let feed = Feed::start(nats, inboxes.clone(), linger, history.clone(), connection).await?;
         let (streams, provisioning) = Streams::start(
             publisher.connection().clone(),
             config.nats.jetstream_domain.as_deref(),
             specs(&config.streams),
         );
+        let feed = Feed::start(
+            nats,
+            inboxes.clone(),
+            linger,
+            history.clone(),
+            connection,
+            streams.clone(),
+        )
+        .await?;
         let (stopping, stopped) = watch::channel(false);
         let states = vec![
             feed.handle().state(),

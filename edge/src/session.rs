@@ -45,7 +45,7 @@ use behind::{Behind, Fed};
 use recovery::CatchUp;
 
 /// Bytes of durable channels that may wait for one client; beyond it, it reads on at its own pace.
-const STORED_BYTES: usize = 128 * 1024;
+const STORED_BYTES: usize = 64 * 1024;
 
 /// How many slices one vectored write takes from the outbox.
 const SLICES: usize = 64;
@@ -69,6 +69,8 @@ pub(crate) struct Session {
     behind: Cell<bool>,
     /// Since when the client has taken nothing of what waits.
     stalled_since: Cell<Option<Instant>>,
+    /// What is written waits, to go out with what follows at once.
+    corked: Cell<bool>,
 }
 
 impl std::fmt::Debug for Session {
@@ -125,6 +127,7 @@ impl Session {
             waiting_for_nats: Cell::new(false),
             behind: Cell::new(false),
             stalled_since: Cell::new(None),
+            corked: Cell::new(false),
         }
     }
 
@@ -347,6 +350,9 @@ impl Session {
 
     /// One attempt to write, and how much the socket took.
     fn write(&self, bytes: &[u8]) -> usize {
+        if self.corked.get() {
+            return 0;
+        }
         match self.socket.try_write(bytes) {
             Ok(written) => written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -355,6 +361,14 @@ impl Session {
                 0
             }
         }
+    }
+
+    /// Writes all that `messages` makes in one go: an answer and what follows it cost one system call.
+    fn together(&self, messages: impl FnOnce()) {
+        self.corked.set(true);
+        messages();
+        self.corked.set(false);
+        self.flush();
     }
 
     /// Writes from the outbox until it is empty or the socket takes no more.

@@ -333,7 +333,8 @@ async fn an_edge_whose_nats_never_came_ends_in_time_however_much_was_asked_of_it
     let inbox = std::sync::Arc::new(Inbox::new(65536));
     let (history, _thread) = History::start(&config).unwrap();
     let connection = Connection::open(&config, "publish").await.unwrap();
-    let feed = Feed::start(config, vec![inbox], Duration::ZERO, history, connection)
+    let (streams, _provisioning) = tailwater_broker::Streams::start(connection.clone(), None, Vec::new());
+    let feed = Feed::start(config, vec![inbox], Duration::ZERO, history, connection, streams)
         .await
         .unwrap();
     let handle = feed.handle();

@@ -26,6 +26,7 @@ use crate::epoch;
 use crate::error::BrokerError;
 use crate::jetstream::{self, Get, Heads};
 use crate::publication::Publication;
+use crate::stream::Streams;
 use crate::timeline::Timeline;
 use crate::wire::{Message, OwnedMessage, Wire};
 
@@ -38,6 +39,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Every so many audits it is seen to that the sync message does not expire.
+const KEEP_EVERY: u64 = 10;
+
 type Member = Rc<RefCell<Pending>>;
 
 /// What a round needs to ask.
@@ -46,6 +50,7 @@ pub(super) struct Asks {
     pub(super) live: Wire<Member>,
     /// The connection for publications, for what is rare.
     pub(super) connection: Connection,
+    pub(super) streams: Streams,
     pub(super) outlets: Rc<Outlets>,
 }
 
@@ -158,13 +163,15 @@ impl StreamFeed {
         let mut audit_at = Instant::now() + interval.mul_f64(0.5 + fastrand::f64() / 2.0);
         let mut pause = FIRST_PAUSE;
         let mut complained = false;
+        let mut audits = 0_u64;
         loop {
             let worked = if self.suspect.get() || !self.unsettled().is_empty() {
                 self.settle(&asks).await
             } else if Instant::now() >= audit_at {
                 // Between three quarters and all of the interval, so that a fleet does not ask as one.
                 audit_at = Instant::now() + interval.mul_f64(0.75 + fastrand::f64() / 4.0);
-                self.audit(&asks).await
+                audits += 1;
+                self.audit(&asks, audits % KEEP_EVERY == 0).await
             } else {
                 tokio::select! {
                     () = self.asked.notified() => {}
@@ -178,6 +185,9 @@ impl StreamFeed {
                     complained = false;
                 }
                 Err(error) => {
+                    if matches!(error, BrokerError::NoResponders { .. }) {
+                        asks.streams.doubt();
+                    }
                     if !std::mem::replace(&mut complained, true) {
                         tracing::warn!(stream = &*self.timeline.stream.name, %error, "durable channels wait for JetStream");
                     }
@@ -319,7 +329,7 @@ impl StreamFeed {
         let stream = &self.timeline.stream;
         let mut now = match found {
             Some(epoch) => epoch,
-            None => epoch::current(&asks.connection, stream).await?,
+            None => epoch::refresh(&asks.connection, stream, &known).await?,
         };
         if now == known && went_back {
             // Sequences are given out a second time.
@@ -349,7 +359,11 @@ impl StreamFeed {
     }
 
     /// Looks for publications that never arrived.
-    async fn audit(&self, asks: &Asks) -> Result<(), BrokerError> {
+    async fn audit(&self, asks: &Asks, keep_epoch: bool) -> Result<(), BrokerError> {
+        if keep_epoch {
+            let known = self.timeline.life().epoch;
+            epoch::refresh(&asks.connection, &self.timeline.stream, &known).await?;
+        }
         let (exact, patterns): (Vec<Member>, Vec<Member>) = self.members().into_iter().partition(is_exact);
         let known = self.timeline.highest();
         let mut groups: Vec<&[Member]> = exact.chunks(jetstream::MAX_SUBJECTS).collect();

@@ -23,6 +23,7 @@ use crate::config::NatsConfig;
 use crate::connection::{Connection, ConnectionState};
 use crate::error::BrokerError;
 use crate::history::History;
+use crate::stream::Streams;
 use crate::wire::{self, Handler, ServerOrder, SubscriptionId, Wire};
 
 /// Interests that nobody wants are looked for this often, or twice a linger if that is longer.
@@ -36,6 +37,7 @@ pub(super) struct Work {
     pub(super) linger: Duration,
     pub(super) history: History,
     pub(super) connection: Connection,
+    pub(super) streams: Streams,
     pub(super) requests: mpsc::Receiver<Arc<Interest>>,
     pub(super) stopped: watch::Receiver<bool>,
 }
@@ -64,6 +66,7 @@ pub(super) fn run(work: Work, opened: Opened) {
             let asks = Rc::new(Asks {
                 live: wire.clone(),
                 connection: work.connection.clone(),
+                streams: work.streams.clone(),
                 outlets: outlets.clone(),
             });
             let opener = Opener {

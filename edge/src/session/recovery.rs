@@ -119,6 +119,33 @@ impl Session {
         })
     }
 
+    /// Writes what the ring holds of what the client lacks, if that takes no more than one chunk; true if the
+    /// subscription is in step then.
+    pub(super) fn catch_up_at_once(&self, worker: &Worker, interest: &Arc<Interest>) -> bool {
+        let task = {
+            let subscriptions = self.subscriptions.borrow();
+            let held = subscriptions
+                .iter()
+                .find(|held| held.seat.interest == interest.id());
+            held.and_then(|held| {
+                Some(Task {
+                    interest: interest.clone(),
+                    seat: held.seat,
+                    cursor: held.behind.as_ref()?.cursor,
+                })
+            })
+        };
+        let Some(task) = task else { return true };
+        if let Some(chunk) = worker.history().recent(interest, self.codec, task.cursor) {
+            self.take(worker, &task, &chunk);
+        }
+        let subscriptions = self.subscriptions.borrow();
+        let held = subscriptions
+            .iter()
+            .find(|held| held.seat.interest == interest.id());
+        held.is_some_and(|held| held.behind.is_none())
+    }
+
     /// Writes what the client lacks of a chunk, or lets it wait, as far as there is room; puts the subscription in step
     /// if that is all there is.
     fn take(&self, worker: &Worker, task: &Task, chunk: &Chunk) {

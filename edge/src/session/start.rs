@@ -59,7 +59,7 @@ pub(super) async fn subscribe(
             error => failed(error),
         })?;
     // From here on in one step: nothing can come between the answer and the place in the audience.
-    enter(session, worker, id, channel, membership, &start, latest.as_ref());
+    session.together(|| enter(session, worker, id, channel, membership, &start, latest.as_ref()));
     Ok(())
 }
 
@@ -130,7 +130,7 @@ fn enter(
         held.fed.open(start.cursor.offset());
     }
     session.subscriptions.borrow_mut().push(held);
-    if is_behind {
+    if is_behind && !session.catch_up_at_once(worker, &interest) {
         session.catch_up_soon();
     }
 }
