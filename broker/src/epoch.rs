@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tailwater_protocol::position::Epoch;
+use tailwater_protocol::timestamp::Timestamp;
 
 use crate::config::NatsConfig;
 use crate::connection::Connection;
@@ -336,6 +337,24 @@ fn unix_nanoseconds(text: &str) -> Option<u64> {
     seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
 }
 
+/// Whether what was stored at `stored`, as JetStream writes it, was stored at `time` or later. True in doubt.
+pub(crate) fn is_at_or_after(stored: &str, time: &Timestamp) -> bool {
+    let text = time.as_str();
+    // The zone is `Z`, or a sign, hours and minutes.
+    let (local, zone) = match text.strip_suffix('Z') {
+        Some(local) => (local, "+00:00"),
+        None => text.split_at(text.len().saturating_sub(6)),
+    };
+    let part = |range: std::ops::Range<usize>| zone.get(range).and_then(|part| part.parse::<i128>().ok());
+    let seconds = part(1..3).unwrap_or(0) * 3600 + part(4..6).unwrap_or(0) * 60;
+    let ahead = if zone.starts_with('-') { -seconds } else { seconds };
+    match (unix_nanoseconds(stored), unix_nanoseconds(&format!("{local}Z"))) {
+        (Some(stored), Some(local)) => i128::from(stored) >= i128::from(local) - ahead * 1_000_000_000,
+        // Years that no clock of a server shows.
+        _ => *text < *"1971",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,6 +377,24 @@ mod tests {
             "2026-13-01T00:00:00Z",
         ] {
             assert_eq!(unix_nanoseconds(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_of_any_zone_are_compared_with_those_of_jetstream() {
+        let stored = "2026-11-22T19:38:46.516476333Z";
+        for (time, expected) in [
+            ("2026-11-22T19:38:46.516476333Z", true),
+            ("2026-11-22T19:38:46.516476334Z", false),
+            ("2026-11-22T20:38:46.516476333+01:00", true),
+            ("2026-11-22T20:38:46.516476334+01:00", false),
+            ("2026-11-22T16:08:46.516476333-03:30", true),
+            ("2026-11-22T16:08:46.516476334-03:30", false),
+            ("0001-01-01T00:00:00Z", true),
+            ("9999-12-31T23:59:59Z", false),
+        ] {
+            let time = Timestamp::new(time).unwrap();
+            assert_eq!(is_at_or_after(stored, &time), expected, "{time}");
         }
     }
 

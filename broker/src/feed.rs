@@ -26,6 +26,7 @@ use std::time::Duration;
 use dashmap::{DashMap, Entry};
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::codec::Codec;
+use tailwater_protocol::position::Epoch;
 use tokio::sync::{mpsc, watch};
 
 pub use inbox::{Delivery, Inbox};
@@ -35,7 +36,7 @@ use crate::config::NatsConfig;
 use crate::connection::{Connection, ConnectionState};
 use crate::error::BrokerError;
 use crate::history::History;
-use crate::stream::Streams;
+use crate::stream::{Stream, Streams};
 use crate::subject::Subject;
 use crate::timeline::Timeline;
 use interest::{InterestKey, Progress};
@@ -79,6 +80,12 @@ impl FeedHandle {
             timeout: JOIN_TIMEOUT,
         }))?;
         Ok(membership)
+    }
+
+    /// The epoch of a stream, as far as this process knows.
+    pub fn epoch(&self, stream: &Stream) -> Epoch {
+        let timeline = self.timelines.get(&stream.name);
+        timeline.map_or_else(|| stream.epoch.clone(), |timeline| timeline.life().epoch)
     }
 
     /// How the connection for live subscriptions is.

@@ -1,15 +1,17 @@
 //! Reads durable channels back: what a client lacks between its cursor and the live feed.
 //!
-//! Everything goes through the ring (`spans`): what the live feed brought lately is there already, and what is read
+//! Everything goes through the ring ([`Spans`]): what the live feed brought lately is there already, and what is read
 //! from the stream is added, in chunks with fixed bounds, so that clients that are behind at similar places share one
 //! read and one encoding. One read serves all who want the same chunk at the same time.
 //!
 //! - `spans`: the ring. `fetch`: one read of the stream, encoded.
 //! - `search`: places given by a count or a time, and the last values.
+//! - `page`: pages for those who ask without a subscription.
 //! - `judge`: whether something is missing between a cursor and what was read.
 
 mod fetch;
 mod judge;
+mod page;
 mod search;
 mod spans;
 
@@ -297,7 +299,11 @@ impl History {
                 .iter()
                 .filter_map(jetstream::sequence)
                 .any(|head| head > at)),
-            Err(error) if jetstream::is_too_many(&error) => Ok(true),
+            Err(error) if jetstream::is_too_many(&error) => {
+                let (wire, subject) = (self.wire(), durable.subject.as_str());
+                let nothing = jetstream::is_nothing_from(wire, stream, subject, at + 1, goal, within).await?;
+                Ok(!nothing)
+            }
             Err(error) => Err(error),
         }
     }

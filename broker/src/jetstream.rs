@@ -223,6 +223,91 @@ pub(crate) async fn heads<S>(
     }
 }
 
+/// Whether nothing of `subject`, which may have wildcards, is stored from sequence `from` on, in a replica that has come
+/// to `at_least`. False if that cannot be said now.
+///
+/// # Errors
+/// As for [`get`].
+pub(crate) async fn is_nothing_from<S>(
+    wire: &Wire<S>,
+    stream: &Stream,
+    subject: &str,
+    from: u64,
+    at_least: u64,
+    within: Duration,
+) -> Result<bool, BrokerError> {
+    let request = Get {
+        seq: Some(from),
+        multi_last: &[subject, &stream.sync_subject],
+        // One may be the sync message.
+        batch: 2,
+        max_bytes: Some(1),
+        ..Get::default()
+    };
+    match get(wire, stream, &request, within).await {
+        Ok(got) => {
+            let is_sync = |message: &OwnedMessage| {
+                message.headers().last("Nats-Subject") == Some(stream.sync_subject.as_bytes())
+            };
+            let is_fresh = got.upto.is_some_and(|upto| upto >= at_least);
+            Ok(is_fresh && got.pending == 0 && got.messages.iter().all(is_sync))
+        }
+        // Too many subjects to be looked through: the leader, which answered the barrier, knows too.
+        Err(error) if is_too_many(&error) => is_nothing_at_leader(wire, stream, subject, from, within).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`is_nothing_from`], as the stream's leader knows it.
+async fn is_nothing_at_leader<S>(
+    wire: &Wire<S>,
+    stream: &Stream,
+    subject: &str,
+    from: u64,
+    within: Duration,
+) -> Result<bool, BrokerError> {
+    #[derive(Serialize)]
+    struct Next<'a> {
+        seq: u64,
+        next_by_subj: &'a str,
+    }
+    #[derive(Deserialize)]
+    struct Answer {
+        error: Option<Refusal>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Refusal {
+        #[serde(default)]
+        err_code: u64,
+        #[serde(default)]
+        description: String,
+    }
+    /// JetStream's number for a message that is not there.
+    const NO_MESSAGE: u64 = 10037;
+    let request = format!("{}.STREAM.MSG.GET.{}", stream.api_prefix, stream.name);
+    let next = Next {
+        seq: from,
+        next_by_subj: subject,
+    };
+    let payload = serde_json::to_vec(&next).map_err(|_| BrokerError::Malformed("a request"))?;
+    let outgoing = Outgoing {
+        subject: &request,
+        headers: &[],
+        payload: &payload,
+    };
+    let answer = wire.request(outgoing, within).await?;
+    match serde_json::from_slice(&answer.payload) {
+        Ok(Answer { error: None }) => Ok(false),
+        Ok(Answer { error: Some(error) }) if error.err_code == NO_MESSAGE => Ok(true),
+        Ok(Answer { error: Some(error) }) => Err(BrokerError::JetStream {
+            request,
+            code: error.err_code,
+            description: error.description,
+        }),
+        Err(_) => Err(BrokerError::Unintelligible { request }),
+    }
+}
+
 /// The sequence of a message that was read back.
 pub(crate) fn sequence(message: &OwnedMessage) -> Option<u64> {
     message.headers().last_number("Nats-Sequence")

@@ -62,6 +62,11 @@ impl<'a> Publication<'a> {
         PayloadRef::classify(self.payload)
     }
 
+    /// As [`Publication::payload`], as bytes.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.payload
+    }
+
     /// What it deletes, if it is a marker.
     pub(crate) fn deleted(&self) -> Option<Deleted> {
         self.deleted

@@ -10,6 +10,7 @@ pub(crate) mod state;
 mod behind;
 mod commands;
 mod ending;
+mod history;
 mod recovery;
 mod start;
 

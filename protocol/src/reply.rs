@@ -122,7 +122,9 @@ pub struct History {
     /// Where the next page starts: the `offset` of its `since` (oldest first) or `before` (newest first), with `epoch`.
     /// Absent if the range is finished.
     pub next: Option<Offset>,
-    /// What of the range asked for is no longer there.
+    /// What is no longer there of the part of the range that this page covers; told to who gave `since` as a position.
+    /// Of a pattern it may be pessimistic. `epoch_changed`: `since` or `before` is of another epoch or of a place that
+    /// the stream has not come to, and was left out of account.
     pub lost: Option<Gap>,
 }
 

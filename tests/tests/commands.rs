@@ -151,11 +151,11 @@ async fn fields_that_are_missing_or_wrong_are_named_with_their_place() {
         ("publish", &too_deep, "bad_message", "line 1"),
         ("Subscribe", r#""channel":"open.a""#, "unknown_type", "Subscribe"),
         ("", r#""x":0"#, "unknown_type", "one of"),
+        ("history", r#""channel":"open.a""#, "not_durable", "`open.a`"),
         // Commands whose side of the server does not exist yet.
         ("connect", r#""x":0"#, "unknown_type", "`connect`"),
         ("refresh", r#""token":"x""#, "unknown_type", "`refresh`"),
         ("presence", r#""channel":"open.a""#, "unknown_type", "`presence`"),
-        ("history", r#""channel":"open.a""#, "unknown_type", "`history`"),
         ("request", r#""channel":"open.a","payload":1"#, "unknown_type", "`request`"),
     ];
     for (kind, fields, code, says) in cases {

@@ -171,7 +171,7 @@ impl StreamFeed {
                 // Between three quarters and all of the interval, so that a fleet does not ask as one.
                 audit_at = Instant::now() + interval.mul_f64(0.75 + fastrand::f64() / 4.0);
                 audits += 1;
-                self.audit(&asks, audits % KEEP_EVERY == 0).await
+                self.audit(&asks, audits.is_multiple_of(KEEP_EVERY)).await
             } else {
                 tokio::select! {
                     () = self.asked.notified() => {}

@@ -8,13 +8,14 @@ use super::spans::{Source, Span};
 use crate::error::BrokerError;
 use crate::feed::Interest;
 use crate::jetstream::{self, Get};
+use crate::stream::Stream;
 use crate::wire::Wire;
 
 /// How long the stream is asked for its oldest message.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A range of offsets, both ends included.
-type Range = (u64, u64);
+pub(super) type Range = (u64, u64);
 
 /// What is missing, as far as the span alone tells: outer nothing if it does not.
 pub(super) fn at_hand(interest: &Interest, span: &Span, cursor: Cursor) -> Option<Option<Range>> {
@@ -56,7 +57,7 @@ pub(super) async fn against_stream(
         return Ok(known);
     }
     let at = cursor.offset();
-    let oldest = oldest(wire, interest).await?;
+    let oldest = oldest_of(wire, interest).await?;
     if let Some(gone) = before(oldest, at, span.to) {
         return Ok(Some(gone));
     }
@@ -85,28 +86,33 @@ pub(super) async fn without_rest(
     if interest.channel().is_wildcard() {
         return Ok(Some((at + 1, goal)));
     }
-    let oldest = oldest(wire, interest).await?;
+    let oldest = oldest_of(wire, interest).await?;
     Ok(before(oldest, at, goal))
 }
 
 /// The part behind `at` that lies before the oldest message of the stream.
-fn before(oldest: Option<u64>, at: u64, to: u64) -> Option<Range> {
+pub(super) fn before(oldest: Option<u64>, at: u64, to: u64) -> Option<Range> {
     let oldest = oldest.unwrap_or(to + 1);
     (oldest > at + 1).then(|| (at + 1, (oldest - 1).min(to.max(at + 1))))
 }
 
 /// The sequence of the oldest message in the stream.
-async fn oldest(wire: &Wire<()>, interest: &Interest) -> Result<Option<u64>, BrokerError> {
-    let Some(durable) = &interest.durable else {
-        return Ok(None);
-    };
+pub(super) async fn oldest(wire: &Wire<()>, stream: &Stream) -> Result<Option<u64>, BrokerError> {
     let request = Get {
         seq: Some(1),
         batch: 1,
         ..Get::default()
     };
-    let got = jetstream::get(wire, &durable.timeline.stream, &request, TIMEOUT).await?;
+    let got = jetstream::get(wire, stream, &request, TIMEOUT).await?;
     Ok(got.messages.first().and_then(jetstream::sequence))
+}
+
+/// As [`oldest`], of the stream of a channel.
+async fn oldest_of(wire: &Wire<()>, interest: &Interest) -> Result<Option<u64>, BrokerError> {
+    match &interest.durable {
+        Some(durable) => oldest(wire, &durable.timeline.stream).await,
+        None => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use tailwater_protocol::batch::{Batch, BatchBuilder};
 use tailwater_protocol::codec::Codec;
 use tailwater_protocol::limits::MAX_LATEST_SUBJECTS;
 use tailwater_protocol::timestamp::Timestamp;
+use tokio::time::Instant;
 
+use super::page::{Reader, Target};
 use super::{History, READ_TIMEOUT};
 use crate::error::BrokerError;
 use crate::feed::Interest;
@@ -117,15 +119,24 @@ impl History {
     /// # Errors
     /// What keeps NATS from answering.
     pub async fn before_time(&self, interest: &Interest, time: &Timestamp) -> Result<u64, BrokerError> {
-        let tip = interest.place().map_or(0, |place| place.tip);
-        let request = Get {
-            start_time: Some(time.as_str()),
-            batch: 1,
-            ..Get::default()
+        let Some(durable) = &interest.durable else {
+            return Err(BrokerError::Stopped);
         };
-        let got = self.get_of(interest, request).await?;
-        let first = got.messages.first().and_then(jetstream::sequence);
-        Ok(first.map_or(tip, |first| first - 1))
+        let _turn = self.turn().await?;
+        let reader = Reader {
+            wire: self.wire(),
+            target: Target {
+                channel: interest.channel(),
+                subject: &durable.subject,
+                prefix: &interest.terms.prefix,
+                stream: &durable.timeline.stream,
+            },
+            deadline: Instant::now() + READ_TIMEOUT,
+            head: interest.place().map_or(0, |place| place.tip),
+            newest: None,
+        };
+        // A replica that lags behind may know of nothing so young, though a client that has just published does.
+        reader.before_time(time).await
     }
 
     async fn first_from(&self, interest: &Interest, sequence: u64) -> Result<Option<Found>, BrokerError> {

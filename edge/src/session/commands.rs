@@ -18,7 +18,7 @@ use tailwater_protocol::reply::Reply;
 
 use super::behind::Fed;
 use super::state::{self, Action};
-use super::{Session, Subscription, start};
+use super::{Session, Subscription, history, start};
 use crate::config::{Delivery, Namespace, SlowConsumer};
 use crate::frames;
 use crate::worker::Worker;
@@ -104,6 +104,16 @@ async fn carry_out(
         Action::Publish { publish, namespace } => {
             let published = self::publish(worker, &publish, &namespace).await?;
             answer(session, id, published);
+        }
+        Action::History {
+            history,
+            namespace,
+            stream,
+        } => {
+            let terms = stored_terms(worker, &history.channel, &namespace, &stream)?;
+            // Large and short, in a box of its own.
+            let page = Box::pin(history::page(worker, &history, &terms)).await?;
+            answer(session, id, page);
         }
     }
     Ok(())

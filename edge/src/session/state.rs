@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tailwater_protocol::channel::Channel;
-use tailwater_protocol::command::{Command, Publish, Subscribe};
+use tailwater_protocol::command::{Command, History, Publish, Subscribe};
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
+use tailwater_protocol::limits::MAX_HISTORY_LIMIT;
 use tailwater_protocol::reply::{Reply, Subscribed};
 
 use crate::config::{Delivery, Namespace, Namespaces, ResolveError, SlowConsumer};
@@ -35,6 +36,12 @@ pub(crate) enum Action {
         publish: Publish,
         namespace: Arc<Namespace>,
     },
+    /// Read a page of the durable channel, and answer with it.
+    History {
+        history: History,
+        namespace: Arc<Namespace>,
+        stream: Arc<str>,
+    },
 }
 
 /// Decides about `command`, for a session that holds `subscribed` and may hold `limit` channels.
@@ -54,6 +61,7 @@ pub(crate) fn decide(
             channel: unsubscribe.channel,
         }),
         Command::Publish(publish) => decide_publish(publish, namespaces),
+        Command::History(history) => decide_history(history, namespaces),
         other => {
             let message = format!("`{}` is not available on this server", other.kind());
             Err(refusal(ErrorCode::UnknownType, message, None))
@@ -116,6 +124,26 @@ fn decide_publish(publish: Publish, namespaces: &Namespaces) -> Result<Action, E
     Ok(Action::Publish {
         namespace: namespace.clone(),
         publish,
+    })
+}
+
+fn decide_history(history: History, namespaces: &Namespaces) -> Result<Action, ErrorMessage> {
+    let channel = &history.channel;
+    let namespace = resolve(channel, namespaces)?;
+    let Delivery::Durable { stream } = &namespace.delivery else {
+        let message = format!("`{channel}` is live: it has no history");
+        return Err(refusal(ErrorCode::NotDurable, message, Some(channel)));
+    };
+    if let Some(limit) = history.limit.filter(|limit| limit.get() > MAX_HISTORY_LIMIT) {
+        let message = format!(
+            "a page has at most {MAX_HISTORY_LIMIT} publications, not {limit}: go on with its `next`"
+        );
+        return Err(refusal(ErrorCode::Limit, message, Some(channel)));
+    }
+    Ok(Action::History {
+        stream: stream.clone(),
+        namespace: namespace.clone(),
+        history,
     })
 }
 

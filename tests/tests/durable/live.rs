@@ -121,7 +121,7 @@ async fn forged_and_malformed_headers_of_a_publication_disturb_nobody() {
 }
 
 /// Publishes with a header block as it is.
-async fn raw_publish(address: &str, subject: &str, block: &[u8], payload: &[u8]) {
+pub(super) async fn raw_publish(address: &str, subject: &str, block: &[u8], payload: &[u8]) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut socket = tokio::net::TcpStream::connect(address)
         .await

@@ -1,4 +1,5 @@
 //! Durable channels: nothing lost, nothing doubled, nothing silent.
 
+mod history;
 mod live;
 mod resume;
