@@ -256,10 +256,14 @@ impl History {
             let _turn = self.turn().await?;
             let within = deadline.saturating_duration_since(Instant::now());
             let span = fetch::fetch(self.wire(), interest, codec, start, within).await?;
-            // Not what the stream was before it began anew.
-            let same_life = interest.place().is_some_and(|place| place.life == life);
-            if same_life && !span.batch.is_empty() {
+            // Not what the stream was before it began anew: the feed forgets what is here once it knows, so what is added
+            // later has to be looked at again.
+            let is_same_life = || interest.place().is_some_and(|place| place.life == life);
+            if is_same_life() && !span.batch.is_empty() {
                 self.shared.spans.add(interest.id(), codec, span.clone());
+                if !is_same_life() {
+                    self.shared.spans.forget(interest.id());
+                }
             }
             Ok(Arc::new(span))
         };
@@ -294,6 +298,10 @@ impl History {
         let within = deadline.saturating_duration_since(Instant::now());
         let subject = [durable.subject.as_str()];
         match jetstream::heads(self.wire(), stream, &subject, goal, within).await {
+            // A replica that has nothing at all does not say how fresh it is.
+            Ok(heads) if heads.upto < goal => Err(BrokerError::Unavailable {
+                timeout: READ_TIMEOUT,
+            }),
             Ok(heads) => Ok(heads
                 .messages
                 .iter()

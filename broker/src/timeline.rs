@@ -15,6 +15,8 @@ pub(crate) struct Timeline {
     pub(crate) stream: Arc<Stream>,
     /// The largest sequence that is known to be stored, in the present life.
     highest: AtomicU64,
+    /// Publications that the stream keeps of one subject; 0: no limit. An operator may change it at any time.
+    limit: AtomicU64,
     life: Mutex<Life>,
 }
 
@@ -34,8 +36,9 @@ impl Timeline {
             epoch: stream.epoch.clone(),
         };
         Self {
-            stream,
             highest: AtomicU64::new(0),
+            limit: AtomicU64::new(stream.max_messages_per_subject.unwrap_or(0)),
+            stream,
             life: Mutex::new(life),
         }
     }
@@ -53,6 +56,16 @@ impl Timeline {
     /// The stream has come to `sequence`.
     pub(crate) fn reached(&self, sequence: u64) {
         self.highest.fetch_max(sequence, Ordering::AcqRel);
+    }
+
+    /// Publications that the stream keeps of one subject, as far as that is known.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        Some(self.limit.load(Ordering::Acquire)).filter(|limit| *limit > 0)
+    }
+
+    /// The stream keeps so many publications of one subject.
+    pub(crate) fn limited_to(&self, limit: Option<u64>) {
+        self.limit.store(limit.unwrap_or(0), Ordering::Release);
     }
 
     /// A new life begins, in which the stream has come to `sequence`.

@@ -9,6 +9,7 @@ pub(crate) mod state;
 
 mod behind;
 mod commands;
+mod delivery;
 mod ending;
 mod history;
 mod recovery;
@@ -17,9 +18,8 @@ mod start;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -27,29 +27,20 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tailwater_broker::feed::{InterestId, Membership};
 use tailwater_broker::history::Cursor;
-use tailwater_protocol::batch::Batch;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::codec::Codec;
-use tailwater_protocol::frame::{self, Opcode};
 use tailwater_protocol::push::{Connected, Push};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::config::SlowConsumer;
 use crate::frames;
 use crate::hub::Seat;
-use crate::outbox::{Outbox, OutboxLimits};
+use crate::outbox::Outbox;
 use crate::transport::websocket::{Inbound, MessageReader, Violation};
 use crate::worker::Worker;
 use behind::{Behind, Fed};
 use recovery::CatchUp;
-
-/// Bytes of durable channels that may wait for one client; beyond it, it reads on at its own pace.
-const STORED_BYTES: usize = 64 * 1024;
-
-/// How many slices one vectored write takes from the outbox.
-const SLICES: usize = 64;
 
 /// What the edge keeps for one client; shared by its task and the hub of its worker.
 pub(crate) struct Session {
@@ -136,119 +127,6 @@ impl Session {
         self.codec
     }
 
-    /// Writes a batch to the socket, as far as it takes it, and queues the rest.
-    pub(crate) fn deliver(
-        &self,
-        batch: &Batch,
-        channel: &Channel,
-        policy: SlowConsumer,
-        limits: OutboxLimits,
-    ) {
-        if self.is_ending() {
-            return;
-        }
-        let mut outbox = self.outbox.borrow_mut();
-        let written = if outbox.is_empty() {
-            self.write(batch.bytes())
-        } else {
-            0
-        };
-        if written == batch.bytes().len() {
-            return;
-        }
-        let pushed = outbox.push_batch(batch, written, channel, policy, limits);
-        drop(outbox);
-        match pushed {
-            Ok(()) => self.waits(),
-            Err(_) => self.end(End::Cut(
-                CloseCode::SlowConsumer,
-                CloseCode::SlowConsumer.reason(),
-            )),
-        }
-    }
-
-    /// Writes what the client lacks of a batch of a durable channel, if it has everything up to `has`.
-    ///
-    /// # Errors
-    /// The new cursor, if not all of it was taken: too much waits already.
-    pub(crate) fn deliver_stored(&self, batch: &Batch, has: u64, channel: &Channel) -> Result<(), u64> {
-        let entries = batch.entries();
-        let first = match entries.first() {
-            Some(entry) if entry.offset > has => 0,
-            _ => entries.partition_point(|entry| entry.offset <= has),
-        };
-        if first == entries.len() {
-            return Ok(());
-        }
-        let taken = self.offer(batch, first..entries.len(), channel);
-        if first + taken == entries.len() {
-            return Ok(());
-        }
-        Err(if taken == 0 {
-            has
-        } else {
-            entries[first + taken - 1].offset
-        })
-    }
-
-    /// Writes frames of a durable channel or lets them wait, as many as there is room for, and says how many.
-    fn offer(&self, batch: &Batch, frames: Range<usize>, channel: &Channel) -> usize {
-        if self.is_ending() {
-            return frames.len();
-        }
-        let bytes = batch.slice(frames.clone());
-        let mut outbox = self.outbox.borrow_mut();
-        let written = if outbox.is_empty() { self.write(&bytes) } else { 0 };
-        if written == bytes.len() || self.is_ending() {
-            return frames.len();
-        }
-        let entries = batch.entries();
-        let base = entries[frames.start].start as usize;
-        let end_of = |frame: usize| match entries.get(frame + 1) {
-            Some(next) => next.start as usize - base,
-            None => batch.bytes().len() - base,
-        };
-        // The first that is not written whole, and the last for which there is room.
-        let begun = frames.start
-            + entries[frames.clone()].partition_point(|entry| entry.start as usize - base <= written)
-            - 1;
-        let begun_at = entries[begun].start as usize - base;
-        let room = STORED_BYTES.saturating_sub(outbox.bytes());
-        let mut kept = begun;
-        while kept < frames.end && end_of(kept) - begun_at <= room {
-            kept += 1;
-        }
-        if kept == begun && (written > begun_at || outbox.is_empty()) {
-            // Begun, or too large to ever fit: it goes alone.
-            kept += 1;
-        }
-        if kept > begun {
-            outbox.push_kept(batch, begun..kept, written - begun_at, channel);
-            drop(outbox);
-            self.waits();
-        }
-        kept - frames.start
-    }
-
-    /// Writes all of a batch, or lets it wait whatever its size; its maker has bounded it.
-    fn push_batch(&self, batch: &Batch, channel: &Channel) {
-        let taken = self.offer(batch, 0..batch.len(), channel);
-        if taken < batch.len() {
-            self.outbox
-                .borrow_mut()
-                .push_kept(batch, taken..batch.len(), 0, channel);
-            self.waits();
-        }
-    }
-
-    /// Something waits for the client.
-    fn waits(&self) {
-        if self.stalled_since.get().is_none() {
-            self.stalled_since.set(Some(Instant::now()));
-        }
-        self.wake();
-    }
-
     /// The session is not in step any more with a durable channel; it has everything up to `cursor`.
     pub(crate) fn fall_behind(&self, interest: InterestId, cursor: u64) {
         self.with_subscription(interest, |held| {
@@ -305,21 +183,6 @@ impl Session {
         self.wake();
     }
 
-    /// Writes a message of the session's own, behind what already waits.
-    pub(crate) fn push_message(&self, frame: Bytes) {
-        if self.is_ending() {
-            return;
-        }
-        let mut outbox = self.outbox.borrow_mut();
-        let written = if outbox.is_empty() { self.write(&frame) } else { 0 };
-        if written < frame.len() {
-            outbox.push_message(frame);
-            outbox.advance(written);
-            drop(outbox);
-            self.waits();
-        }
-    }
-
     /// Ends the session; the first reason counts.
     pub(crate) fn end(&self, end: End) {
         if !self.is_ending() || end == End::Broken {
@@ -346,49 +209,6 @@ impl Session {
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
-        }
-    }
-
-    /// One attempt to write, and how much the socket took.
-    fn write(&self, bytes: &[u8]) -> usize {
-        if self.corked.get() {
-            return 0;
-        }
-        match self.socket.try_write(bytes) {
-            Ok(written) => written,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(_) => {
-                self.end(End::Broken);
-                0
-            }
-        }
-    }
-
-    /// Writes all that `messages` makes in one go: an answer and what follows it cost one system call.
-    fn together(&self, messages: impl FnOnce()) {
-        self.corked.set(true);
-        messages();
-        self.corked.set(false);
-        self.flush();
-    }
-
-    /// Writes from the outbox until it is empty or the socket takes no more.
-    fn flush(&self) {
-        let mut outbox = self.outbox.borrow_mut();
-        while !outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = outbox.fill(self.codec, &mut slices);
-            match self.socket.try_write_vectored(&slices[..used]) {
-                Ok(written) => {
-                    outbox.advance(written);
-                    self.stalled_since.set((!outbox.is_empty()).then(Instant::now));
-                    // A socket that was full takes more only because its client reads: that one lives,
-                    // though a ping behind its backlog may reach it too late for an answer in time.
-                    self.awaiting_pong.set(false);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => return self.end(End::Broken),
-            }
         }
     }
 
@@ -520,17 +340,6 @@ async fn act(session: &Rc<Session>, worker: &Rc<Worker>, input: Vec<Inbound>, vi
     }
     if let Some(violation) = violation {
         session.end(End::Close(violation.code, violation.reason));
-    }
-}
-
-impl Session {
-    fn push_pong(&self, body: &[u8]) {
-        let frame = frame::frame(Opcode::Pong, body);
-        if self.outbox.borrow().is_empty() {
-            self.push_message(frame);
-        } else {
-            self.outbox.borrow_mut().push_pong(frame);
-        }
     }
 }
 

@@ -28,6 +28,14 @@ pub fn binary() -> PathBuf {
             if !cfg!(debug_assertions) {
                 build.arg("--release");
             }
+            // What cargo tells the tests about their own package: build scripts would take it for a change, and build
+            // themselves and all that depends on them anew.
+            for (name, _) in std::env::vars_os() {
+                let text = name.to_string_lossy();
+                if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                    build.env_remove(&name);
+                }
+            }
             let built = build.status().expect("cargo runs");
             assert!(built.success(), "the binary builds");
             // target/<profile>/deps/<test> or target/<profile>/<program> stands beside target/<profile>/tailwater.

@@ -1,6 +1,8 @@
 //! What the tests of durable channels share: a configuration, a publisher that waits for acknowledgements, and a client
 //! that keeps its cursor.
 
+use std::collections::HashMap;
+
 use tailwater_edge::client::Client;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::codec::Codec;
@@ -19,6 +21,8 @@ pub const DURABLE: &str = r#"
 ping_interval_secs = 1
 connect_timeout_secs = 1
 reconnect_max_delay_secs = 1
+[websocket]
+close_timeout_secs = 0
 [namespace.d]
 channels = "d.>"
 durable = true
@@ -206,6 +210,61 @@ pub async fn expect(client: &mut Client, offsets: &[u64], numbers: impl IntoIter
         let got = (update.offset.map(Offset::get), text(&update.payload));
         assert_eq!(got, (Some(*offset), number.to_string()));
     }
+}
+
+/// What a client has got: of each subject the numbers from 0 on, in order, each once.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// By subject: the number that comes next.
+    next: HashMap<String, u64>,
+}
+
+impl Tally {
+    /// Counts an update, whose payload begins with its number.
+    ///
+    /// # Panics
+    /// If it is not the one that comes next on its subject.
+    pub fn add(&mut self, update: &Update) {
+        let subject = update.subject.as_deref().unwrap_or(update.channel.as_str());
+        let next = self.next.entry(subject.to_owned()).or_default();
+        let number = number(&update.payload);
+        assert_eq!(number, *next, "{subject} at {:?}", update.offset);
+        *next += 1;
+    }
+
+    /// How many of this subject have come.
+    pub fn count(&self, subject: &str) -> u64 {
+        self.next.get(subject).copied().unwrap_or(0)
+    }
+
+    /// Begins again with what the next update of each subject says.
+    pub fn start_over(&mut self) {
+        self.next.clear();
+    }
+
+    /// Reads until so many of each of these subjects have come; nothing else but positions may come.
+    ///
+    /// # Panics
+    /// If something else comes, or takes too long.
+    pub async fn read(&mut self, client: &mut Client, goals: &[(&str, u64)]) {
+        while goals.iter().any(|(subject, count)| self.count(subject) < *count) {
+            let update = next_stored(client).await;
+            self.add(&update);
+        }
+    }
+}
+
+/// The number with which a payload begins, which may be a text.
+///
+/// # Panics
+/// If it begins with none.
+pub fn number(payload: &Payload) -> u64 {
+    let text = text(payload);
+    let digits = text.trim_start_matches('"');
+    let end = digits
+        .find(|digit: char| !digit.is_ascii_digit())
+        .unwrap_or(digits.len());
+    digits[..end].parse().expect("a number")
 }
 
 /// A payload as text.

@@ -1,5 +1,5 @@
-//! What the tests of the whole system share: a real nats-server or three, an edge in this process, the binary,
-//! waiting without sleeping; and the loss checker.
+//! What the tests of the whole system share: a real nats-server, an edge in this process, the binary,
+//! and waiting without sleeping.
 
 pub mod binary;
 pub mod checker;
@@ -11,6 +11,7 @@ pub mod link;
 pub mod nats_process;
 pub mod nats_server;
 pub mod process;
+pub mod proxy;
 pub mod raw_nats;
 pub mod raw_socket;
 
@@ -21,6 +22,7 @@ pub use eventually::eventually;
 pub use nats_process::NatsProcess;
 pub use nats_server::NatsServer;
 pub use process::Process;
+pub use proxy::Proxy;
 pub use raw_socket::RawSocket;
 
 use tailwater_edge::client::Client;

@@ -188,6 +188,13 @@ impl Interest {
         );
     }
 
+    /// Whether the takers are `known`.
+    pub(crate) fn has_takers(&self, known: &[(usize, Codec)]) -> bool {
+        let takers = self.lock();
+        let takers = takers.list.iter().map(|(worker, codec, _)| (*worker, *codec));
+        takers.eq(known.iter().copied())
+    }
+
     /// Whether nobody may join any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed

@@ -208,6 +208,26 @@ impl Pending {
             }
         }
         self.publish_place();
+        if let Some((from, to)) = span
+            && from < to
+        {
+            self.tell_who_came(to, outlets);
+        }
+    }
+
+    /// Who came since the takers were looked at was not encoded for, and may have asked for the place before it was
+    /// published: they read what there is up to `to`.
+    fn tell_who_came(&self, to: u64, outlets: &Outlets) {
+        if self.interest.has_takers(&self.takers) {
+            return;
+        }
+        let interest = self.interest.id;
+        let mut takers = Vec::new();
+        self.interest.copy_takers(&mut takers);
+        for (worker, codec) in takers.into_iter().filter(|taker| !self.takers.contains(taker)) {
+            let codec = Some(codec);
+            outlets.inboxes[worker].push(Delivery::Advance { interest, codec, to });
+        }
     }
 
     /// Tells those who join how far the channel has come.

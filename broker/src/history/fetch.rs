@@ -85,7 +85,9 @@ pub(super) async fn fetch(
         }
         span.to = offset;
     }
-    span.batch = builder.finish();
+    let batch = builder.finish();
+    // Without the memory that was reserved for more: it may stay in the ring for long.
+    span.batch = batch.part(0..batch.len());
     span.source = Source::Stored {
         gaps,
         pending: got.pending,

@@ -57,19 +57,20 @@ pub(super) async fn against_stream(
         return Ok(known);
     }
     let at = cursor.offset();
+    let first = span.first_behind(at).unwrap_or(span.to + 1);
     let oldest = oldest_of(wire, interest).await?;
-    if let Some(gone) = before(oldest, at, span.to) {
+    // What was read is not missing, though it may be gone by now.
+    if let Some(gone) = before(oldest, at, first - 1) {
         return Ok(Some(gone));
     }
     let durable = interest.durable.as_ref();
-    let limit = durable.and_then(|durable| durable.timeline.stream.max_messages_per_subject);
+    let limit = durable.and_then(|durable| durable.timeline.limit());
     let pending = match &span.source {
         Source::Stored { pending, .. } => *pending,
         Source::Live => 0,
     };
     // As many as are kept of a subject: older ones may have made room.
     let full = limit.is_some_and(|limit| span.count_behind(at) + pending >= limit);
-    let first = span.first_behind(at).unwrap_or(span.to + 1);
     Ok((full && first > at + 1).then_some((at + 1, first - 1)))
 }
 

@@ -54,6 +54,12 @@ impl History {
             Err(error) if jetstream::is_too_many(&error) => return Err(too_many),
             heads => heads?,
         };
+        if heads.upto < tip {
+            // A replica that has nothing at all does not say how fresh it is.
+            return Err(BrokerError::Unavailable {
+                timeout: READ_TIMEOUT,
+            });
+        }
         if heads.messages.len() > MAX_LATEST_SUBJECTS {
             return Err(too_many);
         }

@@ -108,6 +108,31 @@ impl Spans {
         }
     }
 
+    /// The live feed has brought everything up to `from`, and nothing was published from there up to `to`.
+    pub(crate) fn nothing_between(&self, interest: InterestId, from: u64, to: u64) {
+        for codec in Codec::ALL {
+            let mut inner = self.lock();
+            let spans = inner.channels.get_mut(&(interest, codec));
+            let last = spans.and_then(|spans| spans.values_mut().next_back());
+            if let Some(last) = last.filter(|last| last.to == from && last.source == Source::Live) {
+                last.to = to;
+                continue;
+            }
+            drop(inner);
+            let (batch, source) = (Batch::default(), Source::Live);
+            self.add(
+                interest,
+                codec,
+                Span {
+                    from,
+                    to,
+                    batch,
+                    source,
+                },
+            );
+        }
+    }
+
     /// What there is behind `cursor`, neighbours joined.
     pub(crate) fn behind(&self, interest: InterestId, codec: Codec, cursor: u64) -> Option<Span> {
         let key = (interest, codec);
@@ -248,6 +273,22 @@ mod tests {
         assert_eq!(offsets(spans.behind(ID, Codec::Json, 10)), [12]);
         assert!(spans.behind(ID, Codec::Json, 0).is_none());
         assert!(spans.behind(ID, Codec::MessagePack, 1).is_none());
+    }
+
+    #[test]
+    fn that_nothing_came_is_kept_in_one_place() {
+        let spans = Spans::new(1 << 20);
+        spans.nothing_between(ID, 2, 5);
+        spans.add(ID, Codec::Json, span(5, &[7], Source::Live));
+        for (from, to) in [(7, 20), (20, 30)] {
+            spans.nothing_between(ID, from, to);
+        }
+        // The batch in JSON alone.
+        assert_eq!(spans.lock().count, 4);
+        let behind = spans.behind(ID, Codec::Json, 3).expect("it is known");
+        assert_eq!((behind.to, behind.batch.len()), (30, 1));
+        let behind = spans.behind(ID, Codec::MessagePack, 3).expect("it is known");
+        assert_eq!((behind.to, behind.batch.len()), (5, 0));
     }
 
     #[test]

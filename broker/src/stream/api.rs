@@ -95,6 +95,14 @@ pub(crate) enum Creation {
     SubjectsTaken,
 }
 
+impl Info {
+    /// Publications that the stream keeps of one subject; `None`: no limit.
+    pub(crate) fn max_messages_per_subject(&self) -> Option<u64> {
+        let limit = self.config.get("max_msgs_per_subject").and_then(Value::as_u64);
+        limit.filter(|limit| *limit > 0)
+    }
+}
+
 impl JetStream {
     /// JetStream over `connection`, in its domain if it has one.
     pub(crate) fn new(connection: Connection, domain: Option<&str>) -> Self {

@@ -113,16 +113,12 @@ async fn ready(
     info: &Info,
     live_prefix: Option<Arc<str>>,
 ) -> Result<Stream, BrokerError> {
-    let limit = info
-        .config
-        .get("max_msgs_per_subject")
-        .and_then(serde_json::Value::as_u64);
     Ok(Stream {
         name: spec.name.clone(),
         live_prefix: live_prefix.unwrap_or_else(|| super::LIVE_PREFIX.into()),
         sync_subject: sync_subject(&spec.name).into(),
         api_prefix: jetstream.prefix().clone(),
-        max_messages_per_subject: limit.filter(|limit| *limit > 0),
+        max_messages_per_subject: info.max_messages_per_subject(),
         audit_interval: spec.audit_interval,
         epoch: epoch::of_stream(jetstream, &spec.name).await?,
     })

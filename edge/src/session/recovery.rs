@@ -16,8 +16,9 @@ use tailwater_protocol::channel::Channel;
 use tailwater_protocol::position::Offset;
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
+use super::Session;
 use super::commands::room;
-use super::{STORED_BYTES, Session};
+use super::delivery::STORED_BYTES;
 use crate::frames;
 use crate::hub::{Seat, position};
 use crate::worker::Worker;
@@ -65,6 +66,15 @@ struct Task {
     cursor: Cursor,
 }
 
+/// What became of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// It was of use, or nobody wants it any more.
+    Some,
+    /// Its first frame does not fit beside what waits.
+    NoRoom,
+}
+
 /// Reads on for every subscription that is behind, in turns, until none is.
 async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
     let mut pause = FIRST_PAUSE;
@@ -82,7 +92,10 @@ async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
         match next_chunk(&session, &worker, &task).await {
             Ok(chunk) => {
                 pause = FIRST_PAUSE;
-                session.take(&worker, &task, &chunk);
+                if session.take(&worker, &task, &chunk) == Taken::NoRoom {
+                    // A frame that never fits beside others goes alone.
+                    room(&session, 1).await;
+                }
             }
             Err(error) => {
                 tracing::debug!(session_id = session.id, channel = %task.interest.channel(), %error, "cannot read on yet");
@@ -148,15 +161,15 @@ impl Session {
 
     /// Writes what the client lacks of a chunk, or lets it wait, as far as there is room; puts the subscription in step
     /// if that is all there is.
-    fn take(&self, worker: &Worker, task: &Task, chunk: &Chunk) {
+    fn take(&self, worker: &Worker, task: &Task, chunk: &Chunk) -> Taken {
         let mut subscriptions = self.subscriptions.borrow_mut();
         let found = subscriptions
             .iter_mut()
             .find(|held| held.seat.interest == task.seat.interest);
         // It may be gone by now, or have been sent elsewhere in the stream.
-        let Some(held) = found else { return };
+        let Some(held) = found else { return Taken::Some };
         let Some(behind) = held.behind.as_mut().filter(|behind| behind.cursor == task.cursor) else {
-            return;
+            return Taken::Some;
         };
         let channel = &held.channel;
         if let Some(lost) = chunk.lost.and_then(|lost| behind.tell(lost)) {
@@ -177,17 +190,17 @@ impl Session {
             }
         }
         if cursor == before && chunk.to > before && !chunk.batch.is_empty() {
-            // No room yet; the cursor stays what it was.
-            return;
+            // The cursor stays what it was.
+            return Taken::NoRoom;
         }
         behind.reach(cursor);
         let hub = worker.hub().borrow();
         let interest = task.seat.interest;
         if channel.is_wildcard() {
-            held.fed.prune(hub.certain(interest));
             if chunk.live && cursor > before {
                 held.fed.add(before, cursor);
             }
+            held.fed.prune(hub.certain(interest));
         }
         if hub.level(held.seat, self.codec, cursor) {
             held.behind = None;
@@ -203,6 +216,7 @@ impl Session {
                 held.fed.open(cursor);
             }
         }
+        Taken::Some
     }
 }
 

@@ -56,6 +56,12 @@ pub(super) async fn subscribe(
                 );
                 state::refusal(ErrorCode::Limit, message, Some(channel))
             }
+            BrokerError::ReplyTooLarge { limit } if subscribe.latest => {
+                let message = format!(
+                    "the last values of `{channel}` come to more than {limit} bytes: ask for `latest` of a narrower pattern"
+                );
+                state::refusal(ErrorCode::Limit, message, Some(channel))
+            }
             error => failed(error),
         })?;
     // From here on in one step: nothing can come between the answer and the place in the audience.

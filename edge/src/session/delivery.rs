@@ -1,0 +1,203 @@
+//! Writes to one client: directly while its socket takes all, else into its outbox. Nothing here waits.
+
+use std::io::{ErrorKind, IoSlice};
+use std::ops::Range;
+
+use bytes::Bytes;
+use tailwater_protocol::batch::Batch;
+use tailwater_protocol::channel::Channel;
+use tailwater_protocol::close::CloseCode;
+use tailwater_protocol::frame::{self, Opcode};
+use tokio::time::Instant;
+
+use super::{End, Session};
+use crate::config::SlowConsumer;
+use crate::outbox::OutboxLimits;
+
+/// Bytes of durable channels that may wait for one client; beyond it, it reads on at its own pace.
+pub(super) const STORED_BYTES: usize = 64 * 1024;
+
+/// How many slices one vectored write takes from the outbox.
+const SLICES: usize = 64;
+
+impl Session {
+    /// Writes a batch to the socket, as far as it takes it, and queues the rest.
+    pub(crate) fn deliver(
+        &self,
+        batch: &Batch,
+        channel: &Channel,
+        policy: SlowConsumer,
+        limits: OutboxLimits,
+    ) {
+        if self.is_ending() {
+            return;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        let written = if outbox.is_empty() {
+            self.write(batch.bytes())
+        } else {
+            0
+        };
+        if written == batch.bytes().len() {
+            return;
+        }
+        let pushed = outbox.push_batch(batch, written, channel, policy, limits);
+        drop(outbox);
+        match pushed {
+            Ok(()) => self.waits(),
+            Err(_) => self.end(End::Cut(
+                CloseCode::SlowConsumer,
+                CloseCode::SlowConsumer.reason(),
+            )),
+        }
+    }
+
+    /// Writes what the client lacks of a batch of a durable channel, if it has everything up to `has`.
+    ///
+    /// # Errors
+    /// The new cursor, if not all of it was taken: too much waits already.
+    pub(crate) fn deliver_stored(&self, batch: &Batch, has: u64, channel: &Channel) -> Result<(), u64> {
+        let entries = batch.entries();
+        let first = match entries.first() {
+            Some(entry) if entry.offset > has => 0,
+            _ => entries.partition_point(|entry| entry.offset <= has),
+        };
+        if first == entries.len() {
+            return Ok(());
+        }
+        let taken = self.offer(batch, first..entries.len(), channel);
+        if first + taken == entries.len() {
+            return Ok(());
+        }
+        Err(if taken == 0 {
+            has
+        } else {
+            entries[first + taken - 1].offset
+        })
+    }
+
+    /// Writes frames of a durable channel or lets them wait, as many as there is room for, and says how many.
+    pub(super) fn offer(&self, batch: &Batch, frames: Range<usize>, channel: &Channel) -> usize {
+        if self.is_ending() {
+            return frames.len();
+        }
+        let bytes = batch.slice(frames.clone());
+        let mut outbox = self.outbox.borrow_mut();
+        let written = if outbox.is_empty() { self.write(&bytes) } else { 0 };
+        if written == bytes.len() || self.is_ending() {
+            return frames.len();
+        }
+        let entries = batch.entries();
+        let base = entries[frames.start].start as usize;
+        let end_of = |frame: usize| match entries.get(frame + 1) {
+            Some(next) => next.start as usize - base,
+            None => batch.bytes().len() - base,
+        };
+        // The first that is not written whole, and the last for which there is room.
+        let begun = frames.start
+            + entries[frames.clone()].partition_point(|entry| entry.start as usize - base <= written)
+            - 1;
+        let begun_at = entries[begun].start as usize - base;
+        let room = STORED_BYTES.saturating_sub(outbox.bytes());
+        let mut kept = begun;
+        while kept < frames.end && end_of(kept) - begun_at <= room {
+            kept += 1;
+        }
+        if kept == begun && (written > begun_at || outbox.is_empty()) {
+            // Begun, or too large to ever fit: it goes alone.
+            kept += 1;
+        }
+        if kept > begun {
+            outbox.push_kept(batch, begun..kept, written - begun_at, channel);
+            drop(outbox);
+            self.waits();
+        }
+        kept - frames.start
+    }
+
+    /// Writes all of a batch, or lets it wait whatever its size; its maker has bounded it.
+    pub(super) fn push_batch(&self, batch: &Batch, channel: &Channel) {
+        let taken = self.offer(batch, 0..batch.len(), channel);
+        if taken < batch.len() {
+            self.outbox
+                .borrow_mut()
+                .push_kept(batch, taken..batch.len(), 0, channel);
+            self.waits();
+        }
+    }
+
+    /// Something waits for the client.
+    pub(super) fn waits(&self) {
+        if self.stalled_since.get().is_none() {
+            self.stalled_since.set(Some(Instant::now()));
+        }
+        self.wake();
+    }
+
+    /// Writes a message of the session's own, behind what already waits.
+    pub(crate) fn push_message(&self, frame: Bytes) {
+        if self.is_ending() {
+            return;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        let written = if outbox.is_empty() { self.write(&frame) } else { 0 };
+        if written < frame.len() {
+            outbox.push_message(frame);
+            outbox.advance(written);
+            drop(outbox);
+            self.waits();
+        }
+    }
+
+    /// One attempt to write, and how much the socket took.
+    fn write(&self, bytes: &[u8]) -> usize {
+        if self.corked.get() {
+            return 0;
+        }
+        match self.socket.try_write(bytes) {
+            Ok(written) => written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.end(End::Broken);
+                0
+            }
+        }
+    }
+
+    /// Writes all that `messages` makes in one go: an answer and what follows it cost one system call.
+    pub(super) fn together(&self, messages: impl FnOnce()) {
+        self.corked.set(true);
+        messages();
+        self.corked.set(false);
+        self.flush();
+    }
+
+    /// Writes from the outbox until it is empty or the socket takes no more.
+    pub(super) fn flush(&self) {
+        let mut outbox = self.outbox.borrow_mut();
+        while !outbox.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = outbox.fill(self.codec, &mut slices);
+            match self.socket.try_write_vectored(&slices[..used]) {
+                Ok(written) => {
+                    outbox.advance(written);
+                    self.stalled_since.set((!outbox.is_empty()).then(Instant::now));
+                    // A socket that was full takes more only because its client reads: that one lives,
+                    // though a ping behind its backlog may reach it too late for an answer in time.
+                    self.awaiting_pong.set(false);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return self.end(End::Broken),
+            }
+        }
+    }
+
+    pub(super) fn push_pong(&self, body: &[u8]) {
+        let frame = frame::frame(Opcode::Pong, body);
+        if self.outbox.borrow().is_empty() {
+            self.push_message(frame);
+        } else {
+            self.outbox.borrow_mut().push_pong(frame);
+        }
+    }
+}
