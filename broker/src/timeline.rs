@@ -63,9 +63,13 @@ impl Timeline {
         Some(self.limit.load(Ordering::Acquire)).filter(|limit| *limit > 0)
     }
 
-    /// The stream keeps so many publications of one subject.
+    /// The stream keeps at most this many publications of a subject. The smallest counts that was ever seen: what it
+    /// removed is gone, though the limit is larger by now.
     pub(crate) fn limited_to(&self, limit: Option<u64>) {
-        self.limit.store(limit.unwrap_or(0), Ordering::Release);
+        let known = self.limit();
+        if let Some(limit) = limit.filter(|limit| known.is_none_or(|known| *limit < known)) {
+            self.limit.store(limit, Ordering::Release);
+        }
     }
 
     /// A new life begins, in which the stream has come to `sequence`.

@@ -82,6 +82,11 @@ impl Sequence {
         }
     }
 
+    /// Of a pattern: so many subjects since its floor that an audit is due.
+    pub(super) fn is_crowded(&self) -> bool {
+        matches!(&self.kind, Kind::Pattern { seen, .. } if seen.len() == MAX_SUBJECTS / 2)
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.unsettled.is_none()
     }

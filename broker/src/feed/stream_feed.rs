@@ -59,6 +59,7 @@ pub(super) struct StreamFeed {
     /// An older offset arrived behind a newer one: the stream may have begun anew.
     suspect: Cell<bool>,
     asked: Notify,
+    audit_due: Notify,
     /// Messages that this stream did not republish, though they came where it does.
     strangers: Cell<u64>,
 }
@@ -71,6 +72,7 @@ impl StreamFeed {
             highest: Cell::new(0),
             suspect: Cell::new(false),
             asked: Notify::new(),
+            audit_due: Notify::new(),
             strangers: Cell::new(0),
         }
     }
@@ -136,6 +138,11 @@ impl StreamFeed {
         self.asked.notify_one();
     }
 
+    /// Asks for an audit before its time.
+    pub(super) fn audit_soon(&self) {
+        self.audit_due.notify_one();
+    }
+
     fn members(&self) -> Vec<Member> {
         self.members.borrow().values().filter_map(Weak::upgrade).collect()
     }
@@ -179,7 +186,10 @@ impl StreamFeed {
         let mut patience = Patience::default();
         let mut audit_at = Instant::now() + interval.mul_f64(0.5 + fastrand::f64() / 2.0);
         loop {
-            sleep_until(audit_at).await;
+            tokio::select! {
+                () = sleep_until(audit_at) => {}
+                () = self.audit_due.notified() => {}
+            }
             let audited = self.audit(asks).await;
             if matches!(audited, Err(BrokerError::NoStream { .. })) {
                 asks.streams.doubt();

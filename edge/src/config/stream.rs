@@ -101,6 +101,15 @@ fn read_one(name: &str, users: &[&Namespace], section: &mut Section<'_>) -> Stre
         manage: section.boolean("manage"),
         audit_interval: section.duration("audit_interval_secs"),
     };
+    if stream.max_age.is_some_and(|age| age < stream.audit_interval) {
+        let age = section.path("max_age_secs");
+        section.refuse(
+            "audit_interval_secs",
+            format!(
+                "is longer than `{age}`: what expires before it is looked for is lost unseen; shorten it"
+            ),
+        );
+    }
     if stream.max_age.is_some_and(|age| age < stream.duplicate_window) {
         let age = section.path("max_age_secs");
         section.refuse(

@@ -76,6 +76,11 @@ fn durable_namespaces_and_their_streams_are_judged_together() {
             "tailwater.toml:12:9: `[stream.TWO]` serves no namespace: set `stream = \"TWO\"` in a durable one",
         ]
     );
+    let text = format!("{NEWS}durable = true\n[stream.NEWS]\nmax_age_secs = 10\nduplicate_window_secs = 5\n");
+    one_mistake(
+        &text,
+        "tailwater.toml:4:9: `stream.NEWS.audit_interval_secs` is longer than `stream.NEWS.max_age_secs`: what expires before it is looked for is lost unseen; shorten it",
+    );
     one_mistake(
         &format!("{NEWS}stream = \"NEWS\"\n"),
         "tailwater.toml:3:10: `namespace.news.stream` is for durable namespaces: remove it, or set `durable = true`",
