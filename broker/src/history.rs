@@ -1,6 +1,6 @@
 //! Reads durable channels back: what a client lacks between its cursor and the live feed.
 //!
-//! Everything goes through the ring ([`Spans`]): what the live feed brought lately is there already, and what is read
+//! Everything goes through the ring (`spans`): what the live feed brought lately is there already, and what is read
 //! from the stream is added, in chunks with fixed bounds, so that clients that are behind at similar places share one
 //! read and one encoding. One read serves all who want the same chunk at the same time.
 //!

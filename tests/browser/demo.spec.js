@@ -39,6 +39,16 @@ test("a page that has heard nothing yet explains itself", async ({ page, server 
   await page.screenshot({ path: "screenshots/demo-empty.png" });
 });
 
+test("a long message stays inside its card", async ({ page, server, nats }) => {
+  await openDemo(page, server);
+  const id = freshName("long");
+  const message = "pod restarts: exit code 137, back-off 10 s ".repeat(6);
+  const card = await publishUntilSeen(page, nats, status(id, { phase: "rollout", message, pods: { ready: 3, total: 8 } }));
+  const fits = () => card.evaluate((card) => [...card.querySelectorAll("*")].every((part) =>
+    part.getBoundingClientRect().right <= card.getBoundingClientRect().right));
+  await expect.poll(fits).toBe(true);
+});
+
 test("a deployment's card follows it from build to live", async ({ page, server, nats }) => {
   await openDemo(page, server);
   const id = freshName("web");
