@@ -168,6 +168,15 @@ impl Session {
         self.catch_up_soon();
     }
 
+    /// Keeps a subscription. Most sessions have one: there is no room for others before they come.
+    fn hold(&self, subscription: Subscription) {
+        let mut subscriptions = self.subscriptions.borrow_mut();
+        if subscriptions.is_empty() {
+            subscriptions.reserve_exact(1);
+        }
+        subscriptions.push(subscription);
+    }
+
     fn with_subscription(&self, interest: InterestId, change: impl FnOnce(&mut Subscription)) {
         let mut subscriptions = self.subscriptions.borrow_mut();
         if let Some(held) = subscriptions

@@ -136,7 +136,7 @@ async fn subscribe(
     answer(session, id, Reply::Subscribed(state::live(channel.clone())));
     let interest = membership.interest().id();
     let seat = worker.hub().borrow_mut().add(interest, &channel, policy, session);
-    session.subscriptions.borrow_mut().push(Subscription {
+    session.hold(Subscription {
         channel,
         seat,
         membership,

@@ -135,7 +135,7 @@ fn enter(
     } else if channel.is_wildcard() {
         held.fed.open(start.cursor.offset());
     }
-    session.subscriptions.borrow_mut().push(held);
+    session.hold(held);
     if is_behind && !session.catch_up_at_once(worker, &interest) {
         session.catch_up_soon();
     }
