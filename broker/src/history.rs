@@ -93,6 +93,20 @@ struct Shared {
     reads: Semaphore,
 }
 
+/// Takes a read from the list of those under way, also when whoever waits for it gives up.
+struct Landing<'a> {
+    flights: &'a DashMap<Flight, Arc<OnceCell<Arc<Span>>>>,
+    flight: Flight,
+    cell: Arc<OnceCell<Arc<Span>>>,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.flights
+            .remove_if(&self.flight, |_, present| Arc::ptr_eq(present, &self.cell));
+    }
+}
+
 /// The thread that owns the connection for history. Big answers block a connection, so the live feed has another.
 #[derive(Debug)]
 pub struct HistoryThread {
@@ -215,8 +229,9 @@ impl History {
         let Some(durable) = &interest.durable else {
             return Ok(0);
         };
+        let life = durable.timeline.life().number;
         let head = jetstream::barrier(self.wire(), &durable.timeline.stream, READ_TIMEOUT).await?;
-        durable.timeline.reached(head);
+        durable.timeline.reached_in(life, head);
         Ok(head)
     }
 
@@ -252,6 +267,11 @@ impl History {
         let life = interest.place().map_or(0, |place| place.life);
         let flight: Flight = (interest.id(), life, codec, start);
         let cell = self.shared.flights.entry(flight).or_default().clone();
+        let _landing = Landing {
+            flights: &self.shared.flights,
+            flight,
+            cell: cell.clone(),
+        };
         let read = async {
             let _turn = self.turn().await?;
             let within = deadline.saturating_duration_since(Instant::now());
@@ -267,11 +287,7 @@ impl History {
             }
             Ok(Arc::new(span))
         };
-        let span = cell.get_or_try_init(|| read).await.cloned();
-        self.shared
-            .flights
-            .remove_if(&flight, |_, present| Arc::ptr_eq(present, &cell));
-        span
+        cell.get_or_try_init(|| read).await.cloned()
     }
 
     /// A place among those who read from NATS at the same time.

@@ -72,6 +72,14 @@ impl Timeline {
         }
     }
 
+    /// The stream had come to `sequence` in the life of this number.
+    pub(crate) fn reached_in(&self, life: u32, sequence: u64) {
+        let present = self.lock();
+        if present.number == life {
+            self.reached(sequence);
+        }
+    }
+
     /// A new life begins, in which the stream has come to `sequence`.
     pub(crate) fn renew(&self, epoch: Epoch, sequence: u64) -> Life {
         let mut life = self.lock();

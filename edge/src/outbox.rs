@@ -39,6 +39,8 @@ pub(crate) struct Outbox {
     written: usize,
     bytes: usize,
     frames: usize,
+    /// Of the bytes and frames, those of durable channels: they do not count for live ones, nor the other way round.
+    kept: (usize, usize),
 }
 
 impl Outbox {
@@ -49,6 +51,11 @@ impl Outbox {
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of durable channels that wait.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept.0
     }
 
     /// Queues one message of the session's own (a reply, an error): never dropped. Whoever makes
@@ -101,7 +108,7 @@ impl Outbox {
     }
 
     /// Queues frames of a durable channel, of the first of which `written` bytes have been written; never dropped.
-    /// Whoever asks has looked at [`Outbox::bytes`].
+    /// Whoever asks has looked at [`Outbox::kept_bytes`].
     pub(crate) fn push_kept(
         &mut self,
         batch: &Batch,
@@ -156,12 +163,19 @@ impl Outbox {
                 let (bytes, frames) = first.skip_written(&mut self.written);
                 self.bytes -= bytes;
                 self.frames -= frames;
+                if first.is_kept() {
+                    self.kept.0 -= bytes;
+                    self.kept.1 -= frames;
+                }
                 return;
             }
             self.written -= length;
             self.remove(0);
         }
-        debug_assert_eq!((self.written, self.bytes, self.frames), (0, 0, 0));
+        debug_assert_eq!(
+            (self.written, self.bytes, self.frames, self.kept),
+            (0, 0, 0, (0, 0))
+        );
         // The memory of a queue that once was long is given back.
         self.segments = VecDeque::new();
     }
@@ -169,6 +183,10 @@ impl Outbox {
     fn push(&mut self, segment: Segment) {
         self.bytes += segment.len();
         self.frames += segment.frames();
+        if segment.is_kept() {
+            self.kept.0 += segment.len();
+            self.kept.1 += segment.frames();
+        }
         self.segments.push_back(segment);
     }
 
@@ -176,6 +194,10 @@ impl Outbox {
         if let Some(segment) = self.segments.remove(index) {
             self.bytes -= segment.len();
             self.frames -= segment.frames();
+            if segment.is_kept() {
+                self.kept.0 -= segment.len();
+                self.kept.1 -= segment.frames();
+            }
         }
     }
 
@@ -191,7 +213,7 @@ impl Outbox {
 
     fn make_room(&mut self, limits: OutboxLimits) -> Result<(), Overflow> {
         let mut index = 0;
-        while self.bytes > limits.bytes || self.frames > limits.frames {
+        while self.bytes - self.kept.0 > limits.bytes || self.frames - self.kept.1 > limits.frames {
             index = self.next_droppable(index)?.unwrap_or(self.segments.len());
             if index >= self.segments.len() {
                 // Only the newest frame, a started one and the session's own messages are left.

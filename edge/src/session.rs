@@ -78,6 +78,8 @@ struct Subscription {
     seat: Seat,
     /// Keeps the interest in NATS alive.
     membership: Membership,
+    /// Of a durable one: the life of the stream that its offsets belong to.
+    life: u32,
     /// A durable one that is not in step.
     behind: Option<Box<Behind>>,
     /// Of a durable pattern.
@@ -160,12 +162,20 @@ impl Session {
     }
 
     /// The stream of a durable channel began anew: the session reads it from its start.
-    pub(crate) fn start_over(&self, interest: InterestId) {
+    pub(crate) fn start_over(&self, interest: InterestId, life: u32) {
         self.with_subscription(interest, |held| {
+            held.life = life;
             held.fed = Fed::default();
             held.behind = Some(Box::new(Behind::new(Cursor::From(0))));
         });
         self.catch_up_soon();
+    }
+
+    /// The life of the stream that the offsets of a durable subscription belong to.
+    pub(crate) fn life(&self, interest: InterestId) -> Option<u32> {
+        let subscriptions = self.subscriptions.borrow();
+        let held = subscriptions.iter().find(|held| held.seat.interest == interest);
+        held.map(|held| held.life)
     }
 
     /// Keeps a subscription. Most sessions have one: there is no room for others before they come.

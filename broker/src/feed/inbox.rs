@@ -79,6 +79,8 @@ pub enum Delivery {
         interest: InterestId,
         /// The epoch of all offsets from now on.
         epoch: Epoch,
+        /// Its number; see [`Place`](super::Place).
+        life: u32,
         /// How far the channel has come.
         to: u64,
     },

@@ -133,7 +133,8 @@ impl Interest {
     pub fn standing(&self) -> Option<(Place, Epoch)> {
         let durable = self.durable.as_ref()?;
         let (place, life) = (*durable.lock(), durable.timeline.life());
-        (place.life == life.number).then_some((place, life.epoch))
+        let is_settled = *self.progress.borrow() == Progress::Active;
+        (is_settled && place.life == life.number).then_some((place, life.epoch))
     }
 
     /// The largest offset that is known to be stored in the stream; 0 on a live channel.

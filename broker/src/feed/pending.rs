@@ -185,6 +185,8 @@ impl Pending {
             let from = std::mem::replace(&mut ordered.from, tip);
             (from.min(tip), tip)
         });
+        // Before any worker can see the batch: who takes a seat behind it must know of it.
+        self.publish_place();
         let interest = self.interest.id;
         for (codec, builder) in Codec::ALL.into_iter().zip(&mut self.builders) {
             if builder.is_empty() {
@@ -211,7 +213,6 @@ impl Pending {
                 });
             }
         }
-        self.publish_place();
         if let Some((from, to)) = span
             && from < to
         {

@@ -131,11 +131,16 @@ impl Opener {
         }
         let stream = self.stream(&interest);
         let pending = Pending::new(interest.clone(), stream.clone());
-        if let Some(stream) = &stream {
-            stream.add(interest.id, &pending);
-        }
-        match self.wire.subscribe(interest.key.subject.as_str(), pending).await {
+        match self
+            .wire
+            .subscribe(interest.key.subject.as_str(), pending.clone())
+            .await
+        {
             Ok(id) => {
+                // Only now: the barrier of a round that counts it must travel behind its subscription.
+                if let Some(stream) = &stream {
+                    stream.add(interest.id, &pending);
+                }
                 self.open.insert(interest.id, (interest, id));
             }
             Err(error) => {

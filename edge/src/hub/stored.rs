@@ -48,7 +48,7 @@ impl Hub {
         });
         let place = side(session.codec());
         // The first who speaks a codec: the feed was not asked for it before.
-        if audience.sessions[place].is_empty()
+        if audience.sessions[place].iter().all(Option::is_none)
             && let Kind::Stored(standing) = &mut audience.kind
         {
             standing.tips[place] = tip;
@@ -205,7 +205,12 @@ pub(super) async fn deliver(hub: &RefCell<Hub>, delivery: Delivery) {
             from,
             offset,
         } => tell_position(hub, interest, from, offset).await,
-        Delivery::Renewed { interest, epoch, to } => renew(hub, interest, &epoch, to).await,
+        Delivery::Renewed {
+            interest,
+            epoch,
+            life,
+            to,
+        } => renew(hub, interest, &epoch, life, to).await,
         Delivery::Batch { span: None, .. } | Delivery::Lost { .. } => {}
     }
 }
@@ -268,7 +273,7 @@ pub(crate) fn position(
 }
 
 /// The stream began anew: everybody is told, and reads it from its start.
-async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, to: u64) {
+async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, life: u32, to: u64) {
     let channel = {
         let mut hub = hub.borrow_mut();
         let Some(audience) = hub.audiences.get_mut(&interest) else {
@@ -294,10 +299,17 @@ async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, to: u64)
             return;
         };
         walk(hub, interest, codec, |_, seated| {
+            // Who has joined since then knows of no other life.
+            if seated.session.life(interest) == Some(life) {
+                if let Some(has) = seated.has(0).filter(|has| *has < to) {
+                    seated.fall_behind(interest, has);
+                }
+                return;
+            }
             seated.after.set(BEHIND);
             seated.session.push_message(lost.clone());
             seated.session.push_message(position.clone());
-            seated.session.start_over(interest);
+            seated.session.start_over(interest, life);
         })
         .await;
     }

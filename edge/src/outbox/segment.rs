@@ -37,6 +37,11 @@ impl Segment {
         }
     }
 
+    /// Whether it is of a durable channel, and so never dropped.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self, Segment::Frames(frames) if frames.policy.is_none())
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Segment::Frames(frames) => &frames.bytes,

@@ -247,3 +247,38 @@ fn a_flood_of_pings_costs_one_pong() {
     }
     assert_eq!(drain(&mut outbox, 1), b"m\x63");
 }
+
+#[test]
+fn what_waits_of_durable_channels_costs_live_ones_nothing_and_is_never_dropped() {
+    let (stored, live) = (channel("stored"), channel("live"));
+    let limits = OutboxLimits {
+        bytes: 400,
+        frames: 3,
+    };
+    for policy in [SlowConsumer::Disconnect, SlowConsumer::DropOldest] {
+        let mut outbox = Outbox::default();
+        let many = batch(&stored, 0..50, 1);
+        outbox.push_kept(&many, 0..50, 0, &stored);
+        let few = batch(&live, 100..102, 1);
+        outbox
+            .push_batch(&few, 0, &live, policy, limits)
+            .expect("two fit");
+        assert_eq!(outbox.kept_bytes(), many.bytes().len());
+        let read = read(&drain(&mut outbox, 17));
+        assert_eq!(read, (0..50).chain(100..102).collect::<Vec<i64>>());
+        assert_eq!(outbox.kept_bytes(), 0);
+    }
+}
+
+#[test]
+fn a_part_of_a_durable_batch_goes_on_behind_what_was_written() {
+    let stored = channel("stored");
+    let all = batch(&stored, 0..9, 1);
+    for cut in 0..9_usize {
+        let mut outbox = Outbox::default();
+        let begun = 3.min(all.bytes().len());
+        outbox.push_kept(&all, cut..9, begun, &stored);
+        let rest = drain(&mut outbox, 5);
+        assert_eq!(rest, all.slice(cut..9)[begun..]);
+    }
+}

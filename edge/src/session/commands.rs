@@ -21,6 +21,7 @@ use super::state::{self, Action};
 use super::{Session, Subscription, history, start};
 use crate::config::{Delivery, Namespace, SlowConsumer};
 use crate::frames;
+use crate::outbox::Outbox;
 use crate::worker::Worker;
 
 /// When a client should try again after `unavailable`, in milliseconds.
@@ -32,7 +33,7 @@ const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Carries out the commands of one message, in their order.
 pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[u8]) {
     for command in session.codec.decode_commands(body) {
-        room(session, worker.config().outbox.max_bytes).await;
+        room(session, worker.config().outbox.max_bytes, Outbox::bytes).await;
         if session.is_ending() {
             return;
         }
@@ -53,11 +54,11 @@ pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[
     }
 }
 
-/// Waits until the outbox holds less than `limit` bytes, and writes from it meanwhile: a few bytes of
+/// Waits until less than `limit` of what `measure` counts is in the outbox, and writes from it meanwhile: a few bytes of
 /// commands may have megabytes of answers, and who does not read them does not get to ask more.
-pub(super) async fn room(session: &Session, limit: usize) {
+pub(super) async fn room(session: &Session, limit: usize, measure: fn(&Outbox) -> usize) {
     poll_fn(|context| {
-        while !session.is_ending() && session.outbox.borrow().bytes() >= limit {
+        while !session.is_ending() && measure(&session.outbox.borrow()) >= limit {
             if session.socket.poll_write_ready(context).is_pending() {
                 return Poll::Pending;
             }
@@ -140,6 +141,7 @@ async fn subscribe(
         channel,
         seat,
         membership,
+        life: 0,
         behind: None,
         fed: Fed::default(),
     });

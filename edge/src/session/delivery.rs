@@ -98,12 +98,12 @@ impl Session {
             + entries[frames.clone()].partition_point(|entry| entry.start as usize - base <= written)
             - 1;
         let begun_at = entries[begun].start as usize - base;
-        let room = STORED_BYTES.saturating_sub(outbox.bytes());
+        let room = STORED_BYTES.saturating_sub(outbox.kept_bytes());
         let mut kept = begun;
         while kept < frames.end && end_of(kept) - begun_at <= room {
             kept += 1;
         }
-        if kept == begun && (written > begun_at || outbox.is_empty()) {
+        if kept == begun && (written > begun_at || outbox.kept_bytes() == 0) {
             // Begun, or too large to ever fit: it goes alone.
             kept += 1;
         }

@@ -21,6 +21,7 @@ use super::commands::room;
 use super::delivery::STORED_BYTES;
 use crate::frames;
 use crate::hub::{Seat, position};
+use crate::outbox::Outbox;
 use crate::worker::Worker;
 
 /// The pause after a read that failed; doubled up to [`LONGEST_PAUSE`].
@@ -64,6 +65,8 @@ struct Task {
     interest: Arc<Interest>,
     seat: Seat,
     cursor: Cursor,
+    /// The life of the stream that the cursor belongs to.
+    life: u32,
 }
 
 /// What became of a chunk.
@@ -78,13 +81,14 @@ enum Taken {
 /// Reads on for every subscription that is behind, in turns, until none is.
 async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
     let mut pause = FIRST_PAUSE;
-    for turn in 0.. {
+    let mut turn = 0;
+    loop {
         let Some(task) = session.next_behind(turn) else {
             session.behind.set(false);
             return;
         };
         // What waits is enough for the client; half of it is read on for while the other is written.
-        room(&session, STORED_BYTES / 2).await;
+        room(&session, STORED_BYTES / 2, Outbox::kept_bytes).await;
         if session.is_ending() {
             session.behind.set(false);
             return;
@@ -93,8 +97,9 @@ async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
             Ok(chunk) => {
                 pause = FIRST_PAUSE;
                 if session.take(&worker, &task, &chunk) == Taken::NoRoom {
-                    // A frame that never fits beside others goes alone.
-                    room(&session, 1).await;
+                    // A frame that never fits beside others goes alone, before others take its place.
+                    room(&session, 1, Outbox::kept_bytes).await;
+                    continue;
                 }
             }
             Err(error) => {
@@ -103,6 +108,7 @@ async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+        turn += 1;
         tokio::task::yield_now().await;
     }
 }
@@ -129,6 +135,7 @@ impl Session {
             interest: held.membership.interest().clone(),
             seat: held.seat,
             cursor: behind.cursor,
+            life: held.life,
         })
     }
 
@@ -145,6 +152,7 @@ impl Session {
                     interest: interest.clone(),
                     seat: held.seat,
                     cursor: held.behind.as_ref()?.cursor,
+                    life: held.life,
                 })
             })
         };
@@ -167,7 +175,9 @@ impl Session {
             .iter_mut()
             .find(|held| held.seat.interest == task.seat.interest);
         // It may be gone by now, or have been sent elsewhere in the stream.
-        let Some(held) = found else { return Taken::Some };
+        let Some(held) = found.filter(|held| held.life == task.life) else {
+            return Taken::Some;
+        };
         let Some(behind) = held.behind.as_mut().filter(|behind| behind.cursor == task.cursor) else {
             return Taken::Some;
         };

@@ -125,6 +125,7 @@ fn enter(
         channel: channel.clone(),
         seat,
         membership,
+        life: start.life,
         behind: None,
         fed: Fed::default(),
     };

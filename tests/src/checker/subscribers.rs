@@ -101,6 +101,7 @@ impl Fleet {
             let life = Life {
                 cursors: vec![None; subscriber.followers.len()],
                 active: vec![false; subscriber.followers.len()],
+                leaving: false,
                 me: subscriber.clone(),
                 world: world.clone(),
                 habit,

@@ -182,7 +182,6 @@ async fn a_nats_server_without_jetstream_for_a_while_costs_nobody_a_publication(
     let (config, store_dir) = (nats.config, nats._store);
     let port = nats.process.kill();
     let without = NatsProcess::start_on(port, "").await;
-    is_ready(&edge, 200).await;
     // The connections are there, and the stream is not.
     let mut asking = connect(&edge, None).await;
     asking

@@ -58,6 +58,9 @@ impl StreamFeed {
     }
 
     fn settle_one(&self, pending: &mut Pending, upto: u64, outlets: &Outlets) {
+        if *pending.interest.progress.borrow() == Progress::Refused {
+            return;
+        }
         pending.flush(outlets);
         let interest = pending.interest.id;
         let is_new = *pending.interest.progress.borrow() == Progress::Opening;
@@ -70,11 +73,15 @@ impl StreamFeed {
         let renewed = std::mem::take(&mut ordered.renewed);
         pending.restart();
         let news = match pattern {
-            _ if renewed => Some(Delivery::Renewed {
-                interest,
-                epoch: self.timeline.life().epoch,
-                to,
-            }),
+            _ if renewed => {
+                let life = self.timeline.life();
+                Some(Delivery::Renewed {
+                    interest,
+                    epoch: life.epoch,
+                    life: life.number,
+                    to,
+                })
+            }
             _ if is_new => None,
             None => (to > before).then_some(Delivery::Advance {
                 interest,
@@ -161,7 +168,13 @@ impl StreamFeed {
         self.highest.set(0);
         for member in members {
             let mut pending = member.borrow_mut();
-            let is_new = *pending.interest.progress.borrow() == Progress::Opening;
+            let progress = *pending.interest.progress.borrow();
+            if progress == Progress::Refused {
+                continue;
+            }
+            let is_new = progress == Progress::Opening;
+            // Who joins meanwhile waits until it is known where the channel begins.
+            pending.interest.progress.send_replace(Progress::Opening);
             if let Some(ordered) = &mut pending.ordered {
                 ordered.sequence.renew();
                 ordered.renewed |= !is_new;
@@ -169,8 +182,6 @@ impl StreamFeed {
             pending.restart();
             // Behind the new place, by which a read that is under way sees that what it brings is not to be kept.
             outlets.history.spans().forget(pending.interest.id);
-            // Who joins meanwhile waits until it is known where the channel begins.
-            pending.interest.progress.send_replace(Progress::Opening);
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Life {
     pub(super) cursors: Vec<Option<Position>>,
     /// In this connection, between `subscribed` and `unsubscribed`.
     pub(super) active: Vec<bool>,
+    /// In this connection, between an `unsubscribe` and its answer: a second one would be answered too.
+    pub(super) leaving: bool,
 }
 
 /// Why a connection is over.
@@ -72,6 +74,7 @@ impl Life {
                     self.world.connections.fetch_add(1, Ordering::Relaxed);
                     failures = 0;
                     self.active.fill(false);
+                    self.leaving = false;
                     Box::pin(self.session(client)).await
                 }
                 Ok(Err(_)) | Err(_) => {
@@ -132,7 +135,8 @@ impl Life {
                 turn = self.turn();
                 match self.habit {
                     Habit::Stalls => self.rest(1000..8000).await,
-                    Habit::Unsubscribes if self.active[0] => {
+                    Habit::Unsubscribes if self.active[0] && !self.leaving => {
+                        self.leaving = true;
                         let channel = lock(&self.me.followers[0]).channel().clone();
                         let command = Command::Unsubscribe(Unsubscribe { channel });
                         sent = sent.and(client.send(Some(UNSUBSCRIBE), command).await);
@@ -165,6 +169,7 @@ impl Life {
                     return self.complain(0, &format!("`unsubscribed` from {channel}"));
                 };
                 self.active[index] = false;
+                self.leaving = false;
                 Then::Unsubscribed(index)
             }
             ServerBody::Push(Push::Update(update)) => self.update(&update),
