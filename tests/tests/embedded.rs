@@ -126,6 +126,17 @@ fn is_alive(pid: u32) -> bool {
     stat(pid, 3).is_some_and(|state| state != "Z" && state != "X")
 }
 
+/// Whether every thread stands still: a signal to stop takes a moment.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    tasks.flatten().all(|task| {
+        let id = task.file_name().to_str().and_then(|id| id.parse().ok());
+        id.and_then(|id| stat(id, 3)).as_deref() == Some("T")
+    })
+}
+
 fn parent(pid: u32) -> u32 {
     stat(pid, 4)
         .and_then(|parent| parent.parse().ok())
@@ -242,6 +253,7 @@ fn after_owner_and_supervisor_were_killed_the_next_owner_takes_over() {
     let supervisor = parent(first.nats_pid);
     // Stopped, so that it cannot end nats-server between the two kills.
     signal("STOP", supervisor);
+    eventually("the supervisor stands still", || is_stopped(supervisor));
     first.kill();
     signal("KILL", supervisor);
     assert!(is_alive(first.nats_pid));
