@@ -251,11 +251,11 @@ fn after_owner_and_supervisor_were_killed_the_next_owner_takes_over() {
     let mut first = Dev::start(state.path(), "127.0.0.1:0");
     let listen = first.nats.to_string();
     let supervisor = parent(first.nats_pid);
-    // Stopped, so that it cannot end nats-server between the two kills.
-    signal("STOP", supervisor);
-    eventually("the supervisor stands still", || is_stopped(supervisor));
-    first.kill();
+    // The owner stands still, so that it cannot start another supervisor between the two kills.
+    signal("STOP", first.child.id());
+    eventually("the owner stands still", || is_stopped(first.child.id()));
     signal("KILL", supervisor);
+    first.kill();
     assert!(is_alive(first.nats_pid));
     let second = Dev::start(state.path(), &listen);
     assert!(!is_alive(first.nats_pid) && is_alive(second.nats_pid));
