@@ -81,6 +81,16 @@ fn raise_file_limit() -> u64 {
     limit.current.unwrap_or(u64::MAX)
 }
 
+/// How much the kernel keeps of what a client does not read, in bytes: else megabytes would hide there before any policy
+/// for slow clients acts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KernelLimits {
+    /// `SO_SNDBUF`.
+    pub(crate) send_buffer: usize,
+    /// `TCP_NOTSENT_LOWAT`.
+    pub(crate) unsent_low_water: u32,
+}
+
 /// One listener a worker, all on the same address; the kernel spreads connections over them.
 ///
 /// # Errors
@@ -88,22 +98,22 @@ fn raise_file_limit() -> u64 {
 pub(crate) fn listeners(
     address: SocketAddr,
     count: usize,
-    send_buffer_bytes: usize,
+    limits: KernelLimits,
 ) -> Result<Vec<TcpListener>, EdgeError> {
-    bind_all(address, count, send_buffer_bytes).map_err(|source| EdgeError::Listen { address, source })
+    bind_all(address, count, limits).map_err(|source| EdgeError::Listen { address, source })
 }
 
-fn bind_all(address: SocketAddr, count: usize, send_buffer_bytes: usize) -> io::Result<Vec<TcpListener>> {
+fn bind_all(address: SocketAddr, count: usize, limits: KernelLimits) -> io::Result<Vec<TcpListener>> {
     // Sharing the port would also share it with another process that does so: look first, alone. A
     // port that the kernel chooses is nobody else's.
     if address.port() != 0 {
-        bind(address, false, send_buffer_bytes)?;
+        bind(address, false, limits)?;
     }
-    let first = bind(address, true, send_buffer_bytes)?;
+    let first = bind(address, true, limits)?;
     let address = first.local_addr()?.as_socket().unwrap_or(address);
     let mut sockets = vec![first];
     for _ in 1..count {
-        sockets.push(bind(address, true, send_buffer_bytes)?);
+        sockets.push(bind(address, true, limits)?);
     }
     let listen = |socket: Socket| {
         socket.listen(BACKLOG)?;
@@ -113,12 +123,40 @@ fn bind_all(address: SocketAddr, count: usize, send_buffer_bytes: usize) -> io::
     sockets.into_iter().map(listen).collect()
 }
 
-fn bind(address: SocketAddr, share: bool, send_buffer_bytes: usize) -> io::Result<Socket> {
+/// Accepted sockets inherit what is set here, so that no connection costs system calls for it.
+fn bind(address: SocketAddr, share: bool, limits: KernelLimits) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share)?;
-    // Accepted sockets inherit it.
-    socket.set_send_buffer_size(send_buffer_bytes)?;
+    // Small writes go out at once.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(limits.send_buffer)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(limits.unsent_low_water)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+    use std::net::TcpStream;
+
+    #[test]
+    fn accepted_sockets_have_the_options_of_their_listener() {
+        let limits = KernelLimits {
+            send_buffer: 20_000,
+            unsent_low_water: 12_345,
+        };
+        let listeners = listeners("127.0.0.1:0".parse().unwrap(), 1, limits).unwrap();
+        let _client = TcpStream::connect(listeners[0].local_addr().unwrap()).unwrap();
+        listeners[0].set_nonblocking(false).unwrap();
+        let (accepted, _) = listeners[0].accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap());
+        // Linux counts its own overhead in.
+        assert_eq!(accepted.send_buffer_size().unwrap(), 40_000);
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), 12_345);
+    }
 }

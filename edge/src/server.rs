@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Health};
 use crate::config::Config;
-use crate::connections::{self, Connections};
+use crate::connections::{self, Connections, KernelLimits};
 use crate::console::Console;
 use crate::error::EdgeError;
 use crate::nats::broker_config;
@@ -61,7 +61,11 @@ impl Server {
         let config = Arc::new(config);
         let connections = Connections::new(config.websocket.max_connections);
         let count = config.workers.get();
-        let listeners = connections::listeners(config.listen, count, config.outbox.send_buffer_bytes)?;
+        let limits = KernelLimits {
+            send_buffer: config.outbox.send_buffer_bytes,
+            unsent_low_water: config.outbox.unsent_low_water_bytes,
+        };
+        let listeners = connections::listeners(config.listen, count, limits)?;
         let public = listeners[0].local_addr().map_err(EdgeError::Runtime)?;
         let listen_error = |source| EdgeError::Listen {
             address: config.admin.listen,

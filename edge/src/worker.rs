@@ -197,7 +197,6 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
 
 /// One connection from its first byte to its last.
 async fn connection(worker: Rc<Worker>, socket: TcpStream, remote_addr: SocketAddr, admission: Admission) {
-    prepare(&socket, worker.config().outbox.unsent_low_water_bytes);
     // The HTTP phase is large and short: in a box that is gone before the session begins.
     let upgraded = Box::pin(http::serve(&worker, socket, remote_addr)).await;
     if let Some(http::Upgraded {
@@ -213,18 +212,6 @@ async fn connection(worker: Rc<Worker>, socket: TcpStream, remote_addr: SocketAd
         session::run(entered.session.clone(), worker.clone(), read_ahead).await;
     }
     drop(admission);
-}
-
-/// Small writes go out at once, and the kernel keeps little of what a slow client does not read: else
-/// megabytes would hide there before any policy acts.
-fn prepare(socket: &TcpStream, unsent_low_water_bytes: u32) {
-    let options = socket2::SockRef::from(socket);
-    let set = options.set_tcp_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let set = set.and_then(|()| options.set_tcp_notsent_lowat(unsent_low_water_bytes));
-    if let Err(error) = set {
-        tracing::debug!(%error, "cannot set the options of a socket");
-    }
 }
 
 /// A session among those of its worker; dropping it takes the session out, whatever happened.
