@@ -93,7 +93,7 @@ impl Codec {
 
     /// Writes a message of the server as a whole WebSocket frame.
     pub fn encode_frame(self, message: &ServerMessage) -> Bytes {
-        frame::frame(self.opcode(), &self.encode(message))
+        frame::frame_of(self.opcode(), |body| self.encode_into(message, body))
     }
 
     /// Appends an `update` to `out`: the hot path. The bytes are those of [`Self::encode`].

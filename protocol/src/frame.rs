@@ -68,6 +68,20 @@ pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     out.into()
 }
 
+/// Room for most messages that are made one at a time: replies and errors.
+const USUAL_BYTES: usize = 240;
+
+/// A whole frame around the payload that `write` appends to what it is given.
+pub(crate) fn frame_of(opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut out = Vec::with_capacity(MAX_HEADER_BYTES + USUAL_BYTES);
+    out.extend_from_slice(&[0; MAX_HEADER_BYTES]);
+    write(&mut out);
+    let (header, len) = header(opcode, out.len() - MAX_HEADER_BYTES);
+    let start = MAX_HEADER_BYTES - len;
+    out[start..MAX_HEADER_BYTES].copy_from_slice(&header[..len]);
+    Bytes::from(out).slice(start..)
+}
+
 /// The close frame of this code, with its reason.
 pub fn close_frame(code: CloseCode) -> Bytes {
     close_frame_raw(code.code(), code.reason())
@@ -105,6 +119,15 @@ mod tests {
         assert_eq!(frame(Opcode::Text, b"Hello"), &b"\x81\x05Hello"[..]);
         assert_eq!(frame(Opcode::Ping, b"Hello"), &b"\x89\x05Hello"[..]);
         assert_eq!(frame(Opcode::Binary, &[0; 256])[..4], [0x82, 0x7e, 0x01, 0x00]);
+    }
+
+    #[test]
+    fn a_frame_is_the_same_whether_its_payload_is_given_or_written_into_it() {
+        for len in [0, 1, 125, 126, 300, 65_535, 65_536] {
+            let payload = vec![b'x'; len];
+            let written = frame_of(Opcode::Text, |out| out.extend_from_slice(&payload));
+            assert_eq!(written, frame(Opcode::Text, &payload), "{len}");
+        }
     }
 
     #[test]
