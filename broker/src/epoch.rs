@@ -57,21 +57,12 @@ pub fn of_sync_message(body: &[u8]) -> Option<Epoch> {
     Parts::of(&epoch).map(|_| epoch)
 }
 
-/// The epoch that the stream has now. Stores the sync message where there is none, and where it is of another life of
-/// the stream.
-///
-/// # Errors
-/// What keeps JetStream from answering, all worth another try but [`BrokerError::Refused`],
-/// [`BrokerError::NoStream`] and [`BrokerError::StreamUnfit`].
-pub async fn current(connection: &Connection, stream: &Stream) -> Result<Epoch, BrokerError> {
-    of_stream(&jetstream(connection, stream), &stream.name).await
-}
-
 /// Raises the generation, unless somebody has done so since the epoch was `seen`. Gives the epoch then in force, which
 /// is never `seen`.
 ///
 /// # Errors
-/// As [`current`].
+/// What keeps JetStream from answering, all worth another try but [`BrokerError::Refused`],
+/// [`BrokerError::NoStream`] and [`BrokerError::StreamUnfit`].
 pub async fn raise(connection: &Connection, stream: &Stream, seen: &Epoch) -> Result<Epoch, BrokerError> {
     raise_from(&jetstream(connection, stream), &stream.name, seen).await
 }
@@ -81,7 +72,7 @@ pub async fn raise(connection: &Connection, stream: &Stream, seen: &Epoch) -> Re
 /// as they like. Gives the epoch then in force: another than `seen` if somebody has changed it.
 ///
 /// # Errors
-/// As [`current`].
+/// As [`raise`].
 pub async fn refresh(connection: &Connection, stream: &Stream, seen: &Epoch) -> Result<Epoch, BrokerError> {
     let (jetstream, name) = (jetstream(connection, stream), &stream.name);
     let choose = |state: &State| {
@@ -116,7 +107,7 @@ pub struct Renewed {
 ///
 /// # Errors
 /// [`BrokerError::Refusing`] and [`BrokerError::Unreachable`] if there is no connection to be had,
-/// [`BrokerError::NoStream`], and as [`current`].
+/// [`BrokerError::NoStream`], and as [`raise`].
 pub async fn renew(
     config: &NatsConfig,
     domain: Option<&str>,
@@ -134,7 +125,8 @@ pub async fn renew(
     worked.unwrap_or(Err(BrokerError::Unreachable { timeout }))
 }
 
-/// As [`current`].
+/// The epoch that the stream has now. Stores the sync message where there is none, and where it is of another life of
+/// the stream. Fails as [`raise`] does.
 pub(crate) async fn of_stream(jetstream: &JetStream, name: &str) -> Result<Epoch, BrokerError> {
     let choose = |state: &State| match &state.now {
         Some((now, _)) => Choice::Keep(now.clone()),

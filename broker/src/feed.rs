@@ -26,11 +26,12 @@ use std::time::Duration;
 use dashmap::{DashMap, Entry};
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::codec::Codec;
-use tailwater_protocol::position::Epoch;
 use tokio::sync::{mpsc, watch};
 
 pub use inbox::{Delivery, Inbox};
 pub use interest::{Interest, InterestId, Membership, Place, Terms};
+
+pub use crate::timeline::Known;
 
 use crate::config::NatsConfig;
 use crate::connection::{Connection, ConnectionState};
@@ -82,10 +83,11 @@ impl FeedHandle {
         Ok(membership)
     }
 
-    /// The epoch of a stream, as far as this process knows.
-    pub fn epoch(&self, stream: &Stream) -> Epoch {
+    /// What this process knows of a stream. Nobody follows a stream of which no channel was ever subscribed to here: of
+    /// that it is what was true when the stream was provisioned.
+    pub fn known(&self, stream: &Stream) -> Known {
         let timeline = self.timelines.get(&stream.name);
-        timeline.map_or_else(|| stream.epoch.clone(), |timeline| timeline.life().epoch)
+        timeline.map_or_else(|| Known::at_first(stream), |timeline| timeline.known())
     }
 
     /// How the connection for live subscriptions is.

@@ -5,14 +5,16 @@
 //! read and one encoding. One read serves all who want the same chunk at the same time.
 //!
 //! - `spans`: the ring. `fetch`: one read of the stream, encoded.
-//! - `search`: places given by a count or a time, and the last values.
-//! - `page`: pages for those who ask without a subscription.
+//! - `reader`: reads of one channel as NATS selects it. `place`: places in it, given by a count or a time.
+//! - `page`: pages for those who ask without a subscription. `latest`: the last values.
 //! - `judge`: whether something is missing between a cursor and what was read.
 
 mod fetch;
 mod judge;
+mod latest;
 mod page;
-mod search;
+mod place;
+mod reader;
 mod spans;
 
 use std::sync::Arc;
@@ -30,7 +32,7 @@ use crate::error::BrokerError;
 use crate::feed::{Interest, InterestId};
 use crate::jetstream;
 use crate::wire::{self, RequestsOnly, ServerOrder, Wire};
-pub use search::Latest;
+pub use latest::Latest;
 pub(crate) use spans::{Source, Span, Spans};
 
 /// What the ring may hold.

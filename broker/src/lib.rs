@@ -5,6 +5,7 @@
 //! - [`subject`]: the one place where a channel becomes a NATS subject and back.
 //! - [`feed`]: live publications: one NATS subscription a channel and process, encoded once a codec,
 //!   handed to the workers through bounded inboxes.
+//! - [`history`]: reads durable channels back, from a ring of what was published lately or from their streams.
 //! - [`wire`]: the lean reader of NATS that the feed stands on.
 //! - [`publish`]: publications from the edge to NATS.
 //! - [`stream`]: the streams behind durable channels: created, compared, watched over until ready.

@@ -29,6 +29,25 @@ pub(crate) struct Life {
     pub(crate) epoch: Epoch,
 }
 
+/// What a page has to know of its stream, as far as this process does.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Its epoch.
+    pub(crate) epoch: Epoch,
+    /// Publications that it keeps of one subject; `None`: no limit.
+    pub(crate) limit: Option<u64>,
+}
+
+impl Known {
+    /// What was known when the stream was provisioned.
+    pub(crate) fn at_first(stream: &Stream) -> Self {
+        Self {
+            epoch: stream.epoch.clone(),
+            limit: stream.max_messages_per_subject,
+        }
+    }
+}
+
 impl Timeline {
     pub(crate) fn new(stream: Arc<Stream>) -> Self {
         let life = Life {
@@ -46,6 +65,14 @@ impl Timeline {
     /// The present life.
     pub(crate) fn life(&self) -> Life {
         self.lock().clone()
+    }
+
+    /// What is known by now.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            epoch: self.life().epoch,
+            limit: self.limit(),
+        }
     }
 
     /// The largest sequence that is known to be stored.

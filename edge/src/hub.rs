@@ -18,7 +18,6 @@ use tailwater_protocol::codec::Codec;
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
 use crate::config::SlowConsumer;
-use crate::frames;
 use crate::outbox::OutboxLimits;
 use crate::session::Session;
 use stored::Standing;
@@ -258,7 +257,7 @@ fn lost_frame(
         count,
         reason: reason.clone(),
     };
-    Some(frames::message(codec, Push::Lost(lost)))
+    Some(codec.encode_frame(&Push::Lost(lost).into()))
 }
 
 /// Joins the batches of one channel and codec that arrived while the last walk was under way, so that

@@ -13,7 +13,6 @@ mod connections;
 mod console;
 pub mod demo;
 mod error;
-mod frames;
 mod http;
 mod hub;
 pub mod nats;

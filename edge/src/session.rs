@@ -34,7 +34,6 @@ use tailwater_protocol::push::{Connected, Push};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::frames;
 use crate::hub::Seat;
 use crate::outbox::Outbox;
 use crate::transport::websocket::{Inbound, MessageReader, Violation};
@@ -257,7 +256,7 @@ impl Session {
 /// Serves one client until it leaves. `read_ahead` is what the client sent right behind its handshake.
 pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, read_ahead: Bytes) {
     let mut reader = MessageReader::new(worker.config().websocket.max_message_bytes);
-    session.push_message(frames::message(session.codec, welcome(session.id, &worker)));
+    session.push_message(session.codec.encode_frame(&welcome(session.id, &worker).into()));
     let mut input = Vec::new();
     let mut catch_up = CatchUp::new(&session, &worker);
     if !read_ahead.is_empty() {

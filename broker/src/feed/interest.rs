@@ -12,6 +12,7 @@ use tailwater_protocol::codec::Codec;
 use tailwater_protocol::position::Epoch;
 use tokio::sync::watch;
 
+use crate::error::BrokerError;
 use crate::stream::Stream;
 use crate::subject::{Subject, SubjectPrefix};
 use crate::timeline::Timeline;
@@ -54,7 +55,7 @@ pub struct Place {
     /// Everything up to this offset has been handed to the workers, or they were told to read it. Of an exact channel
     /// it is where the last publication is stored, or, if none is, how far the stream had come.
     pub tip: u64,
-    /// The life of the stream that the offset belongs to; see [`Interest::standing`].
+    /// The life of the stream that the offset belongs to; see [`Interest::settled`].
     pub life: u32,
 }
 
@@ -128,9 +129,33 @@ impl Interest {
         self.durable.as_ref().map(|durable| *durable.lock())
     }
 
+    /// How far the feed has come, and the epoch of its offsets. Waits until that is known, as it is not while the
+    /// interest is new and while the stream begins anew; without a deadline of its own.
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] if NATS does not let us, [`BrokerError::Stopped`] if the channel is not durable.
+    pub async fn settled(&self) -> Result<(Place, Epoch), BrokerError> {
+        if self.durable.is_none() {
+            return Err(BrokerError::Stopped);
+        }
+        let mut progress = self.progress.subscribe();
+        loop {
+            if *progress.borrow_and_update() == Progress::Refused {
+                return Err(BrokerError::Refused {
+                    subject: self.key.subject.to_string(),
+                });
+            }
+            if let Some(standing) = self.standing() {
+                return Ok(standing);
+            }
+            // A life that has begun is told here before and after the place in it is known.
+            progress.changed().await.map_err(|_| BrokerError::Stopped)?;
+        }
+    }
+
     /// How far the feed has come, and the epoch of its offsets; nothing on a live channel, and for the moment in which
     /// the stream begins anew.
-    pub fn standing(&self) -> Option<(Place, Epoch)> {
+    fn standing(&self) -> Option<(Place, Epoch)> {
         let durable = self.durable.as_ref()?;
         let (place, life) = (*durable.lock(), durable.timeline.life());
         let is_settled = *self.progress.borrow() == Progress::Active;
@@ -250,5 +275,83 @@ impl Drop for Membership {
         if takers.list.is_empty() {
             takers.idle_since = Some(Instant::now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn durable() -> Interest {
+        let stream = Arc::new(Stream {
+            name: "D".into(),
+            live_prefix: "_tw.live".into(),
+            sync_subject: "_tw.sync.D".into(),
+            api_prefix: "$JS.API".into(),
+            max_messages_per_subject: None,
+            audit_interval: Duration::from_secs(30),
+            epoch: Epoch::new("d-1").expect("an epoch"),
+        });
+        let terms = Terms {
+            stream: Some(stream.clone()),
+            ..Terms::default()
+        };
+        let channel = Channel::new("d.a").expect("a channel");
+        let key = InterestKey {
+            subject: terms.prefix.subject(&channel),
+            channel,
+        };
+        Interest::new(InterestId(1), key, terms, Some(Arc::new(Timeline::new(stream))))
+    }
+
+    #[test]
+    fn who_asks_while_the_stream_begins_anew_waits_and_gets_the_place_in_the_new_life() {
+        let interest = durable();
+        let durable = interest.durable.as_ref().expect("durable");
+        let settles = |place: Place| {
+            durable.reach(place);
+            interest.progress.send_replace(Progress::Active);
+        };
+        let mut first = Box::pin(interest.settled());
+        assert!(first.as_mut().now_or_never().is_none(), "not confirmed yet");
+        settles(Place { tip: 7, life: 0 });
+        let (place, epoch) = first.now_or_never().expect("settled").expect("not refused");
+        assert_eq!((place.tip, epoch.as_str()), (7, "d-1"));
+
+        // The new life is known before the interest is unsettled in it.
+        let life = durable.timeline.renew(Epoch::new("d-2").expect("an epoch"), 3);
+        let mut second = Box::pin(interest.settled());
+        assert!(
+            second.as_mut().now_or_never().is_none(),
+            "the place is of the old life"
+        );
+        interest.progress.send_replace(Progress::Opening);
+        assert!(second.as_mut().now_or_never().is_none());
+        durable.reach(Place {
+            tip: 0,
+            life: life.number,
+        });
+        assert!(
+            second.as_mut().now_or_never().is_none(),
+            "not settled in the new one"
+        );
+        settles(Place {
+            tip: 3,
+            life: life.number,
+        });
+        let (place, epoch) = second.now_or_never().expect("settled").expect("not refused");
+        assert_eq!((place.tip, epoch.as_str()), (3, "d-2"));
+    }
+
+    #[test]
+    fn who_waits_for_an_interest_that_nats_refuses_is_told_so() {
+        let interest = durable();
+        let mut waiting = Box::pin(interest.settled());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        interest.progress.send_replace(Progress::Refused);
+        let refused = waiting.now_or_never().expect("an answer");
+        assert!(matches!(refused, Err(BrokerError::Refused { .. })), "{refused:?}");
     }
 }

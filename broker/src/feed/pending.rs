@@ -125,7 +125,7 @@ impl Pending {
         }
         let subject = subject_hash(publication.subject);
         match ordered.sequence.next(offset, publication.previous, subject) {
-            Verdict::Follows { .. } => {
+            Verdict::Follows => {
                 if ordered.sequence.is_crowded() {
                     ordered.stream.audit_soon();
                 }

@@ -18,8 +18,8 @@ pub(crate) type Seen = HashMap<u64, u64>;
 /// What to do with a live publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Pass it on: it follows everything up to `from`.
-    Follows { from: u64 },
+    /// Pass it on: it follows what was passed on before.
+    Follows,
     /// Pass it on, and let the workers read what lies between what they have and `from`.
     Gap { from: u64 },
     /// Known already, or left to be read.
@@ -107,7 +107,7 @@ impl Sequence {
         }
         let verdict = match &mut self.kind {
             Kind::Exact if previous > self.tip => Verdict::Gap { from: previous },
-            Kind::Exact => Verdict::Follows { from: self.tip },
+            Kind::Exact => Verdict::Follows,
             Kind::Pattern { floor, seen } => {
                 let newest = seen.get(&subject).copied().unwrap_or(0);
                 if previous > newest.max(*floor) || seen.len() >= MAX_SUBJECTS {
@@ -116,7 +116,7 @@ impl Sequence {
                     return Verdict::Unsettled;
                 }
                 seen.insert(subject, offset);
-                Verdict::Follows { from: self.tip }
+                Verdict::Follows
             }
         };
         self.tip = offset;
@@ -199,12 +199,12 @@ mod tests {
     fn an_exact_channel_follows_its_own_chain() {
         let mut sequence = settled(false, 10);
         assert_eq!(sequence.next(10, 4, 0), Verdict::Skip);
-        assert_eq!(sequence.next(14, 10, 0), Verdict::Follows { from: 10 });
-        assert_eq!(sequence.next(15, 14, 0), Verdict::Follows { from: 14 });
+        assert_eq!(sequence.next(14, 10, 0), Verdict::Follows);
+        assert_eq!(sequence.next(15, 14, 0), Verdict::Follows);
         // 20 was stored and never came.
         assert_eq!(sequence.next(22, 20, 0), Verdict::Gap { from: 20 });
         // What stood before has expired.
-        assert_eq!(sequence.next(30, 0, 0), Verdict::Follows { from: 22 });
+        assert_eq!(sequence.next(30, 0, 0), Verdict::Follows);
         assert_eq!(sequence.tip(), 30);
     }
 
@@ -215,22 +215,22 @@ mod tests {
         sequence.settle(12);
         assert_eq!((sequence.tip(), sequence.is_settled()), (14, true));
         assert_eq!(sequence.next(14, 13, 0), Verdict::Skip);
-        assert_eq!(sequence.next(15, 14, 0), Verdict::Follows { from: 14 });
+        assert_eq!(sequence.next(15, 14, 0), Verdict::Follows);
     }
 
     #[test]
     fn a_pattern_has_a_chain_for_each_subject() {
         let mut sequence = settled(true, 10);
-        assert_eq!(sequence.next(11, 3, 1), Verdict::Follows { from: 10 });
-        assert_eq!(sequence.next(12, 0, 2), Verdict::Follows { from: 11 });
-        assert_eq!(sequence.next(13, 11, 1), Verdict::Follows { from: 12 });
+        assert_eq!(sequence.next(11, 3, 1), Verdict::Follows);
+        assert_eq!(sequence.next(12, 0, 2), Verdict::Follows);
+        assert_eq!(sequence.next(13, 11, 1), Verdict::Follows);
         // 14 of subject 2 never came.
         assert_eq!(sequence.next(15, 14, 2), Verdict::Unsettled);
         assert_eq!(sequence.next(16, 15, 2), Verdict::Skip);
         let (floor, seen) = sequence.settle(15).expect("a pattern");
         assert_eq!((floor, seen.get(&1), seen.get(&2)), (10, Some(&13), Some(&12)));
         assert_eq!(sequence.tip(), 16);
-        assert_eq!(sequence.next(17, 16, 2), Verdict::Follows { from: 16 });
+        assert_eq!(sequence.next(17, 16, 2), Verdict::Follows);
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
         let mut sequence = settled(false, 10);
         assert!(!sequence.lags(10) && !sequence.lags(4));
         assert!(sequence.lags(12));
-        assert_eq!(sequence.next(13, 12, 0), Verdict::Follows { from: 12 });
+        assert_eq!(sequence.next(13, 12, 0), Verdict::Follows);
         sequence.unsettle();
         assert!(!sequence.lags(20));
     }

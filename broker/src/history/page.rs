@@ -8,37 +8,20 @@
 //! publications of a small part of a large stream. What a range lacks is told to who gave the position that it starts
 //! behind; who asks for what there is lacks nothing.
 
-mod place;
-mod reader;
-
-use tailwater_protocol::channel::Channel;
 use tailwater_protocol::command::{self, Order};
 use tailwater_protocol::limits::DEFAULT_HISTORY_LIMIT;
 use tailwater_protocol::position::{Epoch, Offset, Position, Since};
 use tailwater_protocol::push::LostReason;
-use tailwater_protocol::reply::{self, Gap, Publication};
+use tailwater_protocol::reply::{self, Gap};
 use tokio::time::{Instant, timeout_at};
 
-use self::reader::Page;
-pub(super) use self::reader::Reader;
+use super::reader::{Page, Reader, Target};
 use super::{Cursor, History, READ_TIMEOUT, judge};
 use crate::connection::Connection;
 use crate::epoch;
 use crate::error::BrokerError;
-use crate::feed::Terms;
+use crate::feed::{Known, Terms};
 use crate::jetstream;
-use crate::stream::Stream;
-use crate::subject::{Subject, SubjectPrefix};
-
-/// A channel of a durable namespace, which nobody needs to have subscribed to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Target<'a> {
-    pub(super) channel: &'a Channel,
-    /// The channel as the stream's subject, which may have wildcards.
-    pub(super) subject: &'a Subject,
-    pub(super) prefix: &'a SubjectPrefix,
-    pub(super) stream: &'a Stream,
-}
 
 /// What is asked for: what lies behind `after` and before `end`.
 struct Range {
@@ -49,7 +32,8 @@ struct Range {
 }
 
 impl History {
-    /// A page of a durable channel. `connection` is used if the stream has forgotten its epoch, which was `known` last.
+    /// A page of a durable channel. `known` is what the feed knows of the stream; `connection` is used if the stream
+    /// has forgotten its epoch.
     ///
     /// A cursor of another epoch, or of a place that the stream has not come to, is left out of account, as if the
     /// channel were read from its oldest or its newest publication; the page says so in `lost`.
@@ -59,7 +43,7 @@ impl History {
     pub async fn page(
         &self,
         connection: &Connection,
-        known: &Epoch,
+        known: &Known,
         terms: &Terms,
         asked: &command::History,
     ) -> Result<reply::History, BrokerError> {
@@ -89,7 +73,7 @@ impl History {
     async fn reader<'a>(
         &'a self,
         connection: &Connection,
-        known: &Epoch,
+        known: &Known,
         target: Target<'a>,
         deadline: Instant,
     ) -> Result<(Reader<'a>, Epoch), BrokerError> {
@@ -102,13 +86,14 @@ impl History {
         let epoch = match heads.epoch {
             Some(epoch) => epoch,
             // The stream's limits have removed it.
-            None => epoch::refresh(connection, stream, known).await?,
+            None => epoch::refresh(connection, stream, &known.epoch).await?,
         };
         let newest = heads.messages.first().and_then(jetstream::sequence).unwrap_or(0);
         let reader = Reader {
             wire,
             target,
             deadline,
+            limit: known.limit,
             head,
             // Without the sync message an empty answer proves nothing.
             newest: (is_exact && heads.upto >= head).then_some(newest),
@@ -220,8 +205,7 @@ async fn lost(
         return reader.missing(from, to).await;
     }
     // As many as are kept of a channel: older ones may have made room.
-    let kept = reader.target.stream.max_messages_per_subject;
-    let full = kept.is_some_and(|kept| page.behind >= kept);
+    let full = reader.limit.is_some_and(|limit| page.behind >= limit);
     let first = first.unwrap_or(to + 1);
     let is_hole = from_start && !page.anchored && first > at + 1;
     Ok((full && is_hole).then_some((at + 1, first - 1)))

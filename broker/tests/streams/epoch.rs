@@ -25,6 +25,11 @@ async fn purgeable(server: &Server) -> (Operator, Connection, Arc<Stream>) {
     (operator, connection, stream)
 }
 
+/// The epoch that an edge finds which starts now.
+async fn found(connection: &Connection) -> Epoch {
+    ready(connection, spec("a")).await.epoch.clone()
+}
+
 async fn purge_sync(operator: &Operator) {
     let purged = operator
         .ask("STREAM.PURGE.a", &json!({"filter": "_tw.sync.a"}))
@@ -40,7 +45,7 @@ async fn the_first_epoch_of_a_fresh_stream_stays_until_it_is_raised() {
     assert_eq!(parts(&stream.epoch).1, 1);
     let operator = server.operator().await;
     operator.store("a.b", "x").await;
-    assert_eq!(epoch::current(&connection, &stream).await.unwrap(), stream.epoch);
+    assert_eq!(found(&connection).await, stream.epoch);
     let last = operator
         .ask("DIRECT.GET.a", &json!({"last_by_subj": "_tw.sync.a"}))
         .await;
@@ -52,7 +57,7 @@ async fn the_first_epoch_of_a_fresh_stream_stays_until_it_is_raised() {
     let raised = epoch::raise(&connection, &stream, &stream.epoch).await.unwrap();
     assert_eq!(parts(&raised).0, parts(&stream.epoch).0);
     assert!(parts(&raised).1 > 1, "{raised}");
-    assert_eq!(epoch::current(&connection, &stream).await.unwrap(), raised);
+    assert_eq!(found(&connection).await, raised);
     // Who has seen the old one alone learns the new one and raises nothing.
     let late = epoch::raise(&connection, &stream, &stream.epoch).await.unwrap();
     assert_eq!(late, raised);
@@ -79,11 +84,11 @@ async fn a_stream_that_is_created_again_has_another_epoch() {
     let server = Server::start().await;
     let (operator, connection, stream) = purgeable(&server).await;
     operator.ask("STREAM.DELETE.a", &Value::Null).await;
-    let gone = epoch::current(&connection, &stream).await;
+    let gone = epoch::refresh(&connection, &stream, &stream.epoch).await;
     assert!(matches!(gone, Err(BrokerError::NoStream { .. })), "{gone:?}");
     operator.create(&stream_config("a", json!({}))).await;
     let raised = epoch::raise(&connection, &stream, &stream.epoch).await.unwrap();
-    let current = epoch::current(&connection, &stream).await.unwrap();
+    let current = found(&connection).await;
     assert_eq!(raised, current);
     assert_ne!(parts(&current).0, parts(&stream.epoch).0);
     assert_eq!(
@@ -98,7 +103,7 @@ async fn a_sync_message_of_another_stream_is_replaced() {
     let (operator, connection, stream) = purgeable(&server).await;
     for body in [r#"{"epoch":"other-7"}"#, "no JSON", ""] {
         operator.store("_tw.sync.a", body).await;
-        let now = epoch::current(&connection, &stream).await.unwrap();
+        let now = found(&connection).await;
         assert_eq!(parts(&now).0, parts(&stream.epoch).0);
         assert!(parts(&now).1 > 1, "{now}");
     }
@@ -113,7 +118,7 @@ async fn a_trimmed_sync_message_is_stored_again_by_who_remembers_it() {
     for refreshed in join_all(refreshes).await {
         assert_eq!(refreshed.unwrap(), stream.epoch);
     }
-    assert_eq!(epoch::current(&connection, &stream).await.unwrap(), stream.epoch);
+    assert_eq!(found(&connection).await, stream.epoch);
     assert_eq!(operator.last_sequence("a").await, 2, "stored once again");
 }
 
@@ -122,7 +127,7 @@ async fn a_trimmed_sync_message_that_nobody_remembers_gives_an_epoch_that_never_
     let server = Server::start().await;
     let (operator, connection, stream) = purgeable(&server).await;
     purge_sync(&operator).await;
-    let now = epoch::current(&connection, &stream).await.unwrap();
+    let now = found(&connection).await;
     assert!(parts(&now).1 > 1_000_000_000, "{now}");
     // And who remembers the old one yields.
     assert_eq!(
@@ -174,7 +179,7 @@ async fn an_operator_gets_a_new_epoch_and_is_told_which_stream_is_missing() {
     let renewed = epoch::renew(&server.config(), None, "a", DEADLINE).await.unwrap();
     assert_eq!(renewed.old, stream.epoch);
     assert_ne!(renewed.new, stream.epoch);
-    assert_eq!(epoch::current(&connection, &stream).await.unwrap(), renewed.new);
+    assert_eq!(found(&connection).await, renewed.new);
     let missing = epoch::renew(&server.config(), None, "b", DEADLINE).await;
     assert_eq!(missing.unwrap_err().to_string(), "there is no stream `b`");
     let operator = server.operator().await;

@@ -5,7 +5,7 @@ use tailwater_broker::permissions::{Needs, least};
 use tailwater_broker::stream::{Finding, inspect};
 use tailwater_broker::{StreamSpec, epoch};
 
-use crate::server::{DEADLINE, Server, connect, eventually, provision, spec};
+use crate::server::{DEADLINE, Server, connect, eventually, provision, ready, spec};
 
 fn permissions(specs: &[StreamSpec], domain: Option<&str>) -> String {
     let streams: Vec<_> = specs.iter().map(|spec| (spec, "_tw.live".into())).collect();
@@ -46,7 +46,7 @@ async fn the_least_permissions_are_enough_to_provision_and_forbid_to_forge() {
     let stored = service.request("a.b", "hello".into()).await.unwrap();
     let stored: Value = serde_json::from_slice(&stored.payload).unwrap();
     assert_eq!(stored["stream"], "a", "{stored}");
-    assert_eq!(epoch::current(&connection, &stream).await.unwrap(), raised);
+    assert_eq!(ready(&connection, spec("a")).await.epoch, raised);
 }
 
 #[tokio::test]

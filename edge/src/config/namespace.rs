@@ -74,11 +74,6 @@ impl Namespaces {
         self.0.iter()
     }
 
-    /// Whether clients without a token may use any of them.
-    pub fn admit_anonymous(&self) -> bool {
-        self.0.iter().any(|namespace| namespace.anonymous)
-    }
-
     /// The namespace to which a channel belongs. An exact channel belongs to the most specific one that matches it; one
     /// with wildcards must lie inside a namespace that allows them and touch no more specific one.
     ///

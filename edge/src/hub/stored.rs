@@ -12,7 +12,6 @@ use tailwater_protocol::position::{Epoch, Offset};
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
 use super::{Audience, BEHIND, Hub, Kind, Seat, Seated, each, side, walk};
-use crate::frames;
 use crate::session::Session;
 
 /// How far an audience has come.
@@ -269,7 +268,7 @@ pub(crate) fn position(
         offset: Offset::new(offset).ok()?,
         epoch: epoch.clone(),
     };
-    Some(frames::message(codec, push))
+    Some(codec.encode_frame(&push.into()))
 }
 
 /// The stream began anew: everybody is told, and reads it from its start.
@@ -294,7 +293,7 @@ async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, life: u3
             count: None,
             reason: LostReason::EpochChanged,
         };
-        let lost = frames::message(codec, Push::Lost(lost));
+        let lost = codec.encode_frame(&Push::Lost(lost).into());
         let Some(position) = position(codec, &channel, epoch, 0) else {
             return;
         };

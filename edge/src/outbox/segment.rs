@@ -9,7 +9,6 @@ use tailwater_protocol::codec::Codec;
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
 use crate::config::SlowConsumer;
-use crate::frames;
 
 /// One entry of an outbox.
 #[derive(Debug)]
@@ -60,7 +59,7 @@ impl Segment {
                 count: Some(*count),
                 reason: LostReason::SlowConsumer,
             });
-            *self = Segment::Message(frames::message(codec, push));
+            *self = Segment::Message(codec.encode_frame(&push.into()));
         }
     }
 

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tailwater_broker::history::Cursor;
 use tailwater_protocol::batch::Batch;
+use tokio::time::Instant;
 
 /// A subscription that is not in step with its channel.
 #[derive(Debug)]
@@ -16,6 +18,17 @@ pub(crate) struct Behind {
     pub(crate) told: Option<(u64, u64)>,
     /// What it has beyond the cursor.
     skips: Vec<Skip>,
+    /// Its reads have failed since the last that did not.
+    pub(crate) rest: Option<Rest>,
+}
+
+/// The pause between two reads that fail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rest {
+    /// The end of the pause.
+    pub(crate) until: Instant,
+    /// How long it is, random part left out.
+    pub(crate) pause: Duration,
 }
 
 /// Publications that a subscription to a pattern has, though they lie behind its cursor.
@@ -36,6 +49,7 @@ impl Behind {
             cursor,
             told: None,
             skips: Vec::new(),
+            rest: None,
         }
     }
 

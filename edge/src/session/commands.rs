@@ -20,7 +20,6 @@ use super::behind::Fed;
 use super::state::{self, Action};
 use super::{Session, Subscription, history, start};
 use crate::config::{Delivery, Namespace, SlowConsumer};
-use crate::frames;
 use crate::outbox::Outbox;
 use crate::worker::Worker;
 
@@ -243,9 +242,9 @@ pub(super) fn broker_error(error: &BrokerError, channel: &Channel) -> ErrorMessa
 }
 
 pub(super) fn answer(session: &Session, id: Option<u32>, reply: Reply) {
-    session.push_message(frames::message(session.codec, ServerMessage::reply(id, reply)));
+    session.push_message(session.codec.encode_frame(&ServerMessage::reply(id, reply)));
 }
 
 fn refuse(session: &Session, error: ErrorMessage) {
-    session.push_message(frames::message(session.codec, Push::Error(error)));
+    session.push_message(session.codec.encode_frame(&Push::Error(error).into()));
 }

@@ -16,7 +16,7 @@ use crate::worker::Worker;
 /// What the client is told instead: `unavailable` if it takes more than five seconds.
 pub(super) async fn page(worker: &Worker, asked: &History, terms: &Terms) -> Result<Reply, ErrorMessage> {
     let connection = worker.publisher().connection();
-    let known = terms.stream.as_ref().map(|stream| worker.feed().epoch(stream));
+    let known = terms.stream.as_ref().map(|stream| worker.feed().known(stream));
     let page = match &known {
         Some(known) => worker.history().page(connection, known, terms, asked).await,
         None => Err(BrokerError::Stopped),

@@ -2,11 +2,11 @@
 //! and while it reads too slowly for the live feed. All three are the same: read on from a cursor, at the client's own
 //! pace, from the ring or the stream. Memory for a slow client is bounded by [`STORED_BYTES`], whatever it lacks.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tailwater_broker::BrokerError;
@@ -15,11 +15,12 @@ use tailwater_broker::history::{Chunk, Cursor};
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::position::Offset;
 use tailwater_protocol::push::{Lost, LostReason, Push};
+use tokio::time::{Instant, sleep_until};
 
-use super::Session;
+use super::behind::{Behind, Rest};
 use super::commands::room;
 use super::delivery::STORED_BYTES;
-use crate::frames;
+use super::{Session, Subscription};
 use crate::hub::{Seat, position};
 use crate::outbox::Outbox;
 use crate::worker::Worker;
@@ -69,6 +70,17 @@ struct Task {
     life: u32,
 }
 
+impl Task {
+    fn of(held: &Subscription, behind: &Behind) -> Self {
+        Self {
+            interest: held.membership.interest().clone(),
+            seat: held.seat,
+            cursor: behind.cursor,
+            life: held.life,
+        }
+    }
+}
+
 /// What became of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Taken {
@@ -78,12 +90,21 @@ enum Taken {
     NoRoom,
 }
 
+/// Which subscription to read on for.
+enum Next {
+    /// This one.
+    Read(Task),
+    /// None before this time: the reads of all that are behind have just failed.
+    Rest(Instant),
+    /// None is behind.
+    Level,
+}
+
 /// Reads on for every subscription that is behind, in turns, until none is.
 async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
-    let mut pause = FIRST_PAUSE;
     let mut turn = 0;
     loop {
-        let Some(task) = session.next_behind(turn) else {
+        let Some(task) = next_task(&session, turn).await else {
             session.behind.set(false);
             return;
         };
@@ -95,7 +116,6 @@ async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
         }
         match next_chunk(&session, &worker, &task).await {
             Ok(chunk) => {
-                pause = FIRST_PAUSE;
                 if session.take(&worker, &task, &chunk) == Taken::NoRoom {
                     // A frame that never fits beside others goes alone, before others take its place.
                     room(&session, 1, Outbox::kept_bytes).await;
@@ -104,13 +124,31 @@ async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
             }
             Err(error) => {
                 tracing::debug!(session_id = session.id, channel = %task.interest.channel(), %error, "cannot read on yet");
-                tokio::time::sleep(pause.mul_f64(1.0 - fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                session.put_off(&task);
             }
         }
         turn += 1;
         tokio::task::yield_now().await;
     }
+}
+
+/// The next subscription to read on for, once there is one that does not rest; nothing if none is behind.
+async fn next_task(session: &Session, turn: usize) -> Option<Task> {
+    let mut pause = pin!(sleep_until(Instant::now()));
+    // Looks again whenever the session is woken: another subscription may have fallen behind meanwhile.
+    poll_fn(|context| {
+        loop {
+            match session.next_behind(turn, Instant::now()) {
+                Next::Read(task) => return Poll::Ready(Some(task)),
+                Next::Level => return Poll::Ready(None),
+                Next::Rest(until) => {
+                    pause.as_mut().reset(until);
+                    ready!(pause.as_mut().poll(context));
+                }
+            }
+        }
+    })
+    .await
 }
 
 async fn next_chunk(session: &Session, worker: &Worker, task: &Task) -> Result<Chunk, BrokerError> {
@@ -123,20 +161,35 @@ async fn next_chunk(session: &Session, worker: &Worker, task: &Task) -> Result<C
 }
 
 impl Session {
-    /// The next subscription that is behind, another one each turn.
-    fn next_behind(&self, turn: usize) -> Option<Task> {
+    /// The next subscription that is behind and does not rest, another one each turn.
+    fn next_behind(&self, turn: usize, now: Instant) -> Next {
         let subscriptions = self.subscriptions.borrow();
-        let count = subscriptions.iter().filter(|held| held.behind.is_some()).count();
-        let mut behind = subscriptions
+        let behind = subscriptions
             .iter()
             .filter_map(|held| Some((held, held.behind.as_ref()?)));
-        let (held, behind) = behind.nth(turn % count.max(1))?;
-        Some(Task {
-            interest: held.membership.interest().clone(),
-            seat: held.seat,
-            cursor: behind.cursor,
-            life: held.life,
-        })
+        let count = behind.clone().count();
+        let mut soonest = None::<Instant>;
+        for (held, behind) in behind.cycle().skip(turn % count.max(1)).take(count) {
+            let rests = behind.rest.map(|rest| rest.until).filter(|until| *until > now);
+            let Some(until) = rests else {
+                return Next::Read(Task::of(held, behind));
+            };
+            soonest = Some(soonest.map_or(until, |soonest| soonest.min(until)));
+        }
+        soonest.map_or(Next::Level, Next::Rest)
+    }
+
+    /// A read has failed: the subscription rests, each time longer, and holds up no other.
+    fn put_off(&self, task: &Task) {
+        self.with_subscription(task.seat.interest, |held| {
+            if let Some(behind) = &mut held.behind {
+                let pause = behind
+                    .rest
+                    .map_or(FIRST_PAUSE, |rest| (rest.pause * 2).min(LONGEST_PAUSE));
+                let until = Instant::now() + pause.mul_f64(1.0 - fastrand::f64() / 2.0);
+                behind.rest = Some(Rest { until, pause });
+            }
+        });
     }
 
     /// Writes what the ring holds of what the client lacks, if that takes no more than one chunk; true if the
@@ -147,14 +200,7 @@ impl Session {
             let held = subscriptions
                 .iter()
                 .find(|held| held.seat.interest == interest.id());
-            held.and_then(|held| {
-                Some(Task {
-                    interest: interest.clone(),
-                    seat: held.seat,
-                    cursor: held.behind.as_ref()?.cursor,
-                    life: held.life,
-                })
-            })
+            held.and_then(|held| Some(Task::of(held, held.behind.as_ref()?)))
         };
         let Some(task) = task else { return true };
         if let Some(chunk) = worker.history().recent(interest, self.codec, task.cursor) {
@@ -181,12 +227,11 @@ impl Session {
         let Some(behind) = held.behind.as_mut().filter(|behind| behind.cursor == task.cursor) else {
             return Taken::Some;
         };
+        behind.rest = None;
         let channel = &held.channel;
         if let Some(lost) = chunk.lost.and_then(|lost| behind.tell(lost)) {
-            self.push_message(frames::message(
-                self.codec,
-                lost_push(channel, lost, LostReason::Trimmed),
-            ));
+            let lost = lost_push(channel, lost, LostReason::Trimmed);
+            self.push_message(self.codec.encode_frame(&lost.into()));
         }
         let before = behind.cursor.offset();
         let mut cursor = chunk.to.max(before);

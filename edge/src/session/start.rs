@@ -18,7 +18,6 @@ use super::behind::{Behind, Fed};
 use super::commands::{answer, broker_error};
 use super::recovery::lost_push;
 use super::{Session, Subscription, state};
-use crate::frames;
 use crate::worker::Worker;
 
 /// How long NATS is given to say what is missing.
@@ -105,7 +104,7 @@ fn enter(
 ) {
     answer(session, id, Reply::Subscribed(start.answer(channel)));
     if let Some(notice) = start.notice(channel) {
-        session.push_message(frames::message(session.codec, notice));
+        session.push_message(session.codec.encode_frame(&notice.into()));
     }
     if let Some(latest) = latest {
         session.push_batch(&latest.batch, channel);
@@ -206,9 +205,7 @@ async fn start(
     interest: &Interest,
     since: Option<&Since>,
 ) -> Result<Start, BrokerError> {
-    let Some((place, epoch)) = interest.standing() else {
-        return Err(BrokerError::Away);
-    };
+    let (place, epoch) = interest.settled().await?;
     let mut start = Start {
         cursor: Cursor::Had(place.tip),
         tip: place.tip,

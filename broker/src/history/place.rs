@@ -4,12 +4,13 @@
 //! ones further back; then between two places of which one brings too many and one too few.
 
 use tailwater_protocol::timestamp::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::super::{Cursor, LAG_PAUSE};
-use super::reader::Reader;
+use super::reader::{Reader, Target};
+use super::{Cursor, History, LAG_PAUSE, READ_TIMEOUT};
 use crate::epoch;
 use crate::error::BrokerError;
+use crate::feed::Interest;
 use crate::jetstream::{self, Get, Got};
 
 /// How many times as far back the next guess lies, at most.
@@ -32,6 +33,54 @@ pub(super) enum Wanted {
     Exactly(u64),
 }
 
+impl History {
+    /// The offset behind which the last `count` publications of a channel lie; 0 if there are no more, and how far the
+    /// feed has come if none are wanted.
+    ///
+    /// # Errors
+    /// What keeps NATS from answering; [`BrokerError::Unavailable`] if it takes more than five seconds.
+    pub async fn before_last(&self, interest: &Interest, count: u32) -> Result<u64, BrokerError> {
+        let _turn = self.turn().await?;
+        let (reader, tip) = self.reader_of(interest)?;
+        let place = reader.before_last(u64::from(count)).await?;
+        Ok(if place == reader.head { tip } else { place })
+    }
+
+    /// The offset behind which what was stored at `time` or later lies; how far the feed has come if nothing was.
+    ///
+    /// # Errors
+    /// As for [`History::before_last`].
+    pub async fn before_time(&self, interest: &Interest, time: &Timestamp) -> Result<u64, BrokerError> {
+        let _turn = self.turn().await?;
+        let (reader, tip) = self.reader_of(interest)?;
+        let place = reader.before_time(time).await?;
+        Ok(if place == reader.head { tip } else { place })
+    }
+
+    /// A reader of a channel that the feed knows, and how far the feed has come on it. A replica that lags behind may
+    /// know of nothing so young, though a client that has just published does: what was seen of the stream counts too.
+    fn reader_of<'a>(&'a self, interest: &'a Interest) -> Result<(Reader<'a>, u64), BrokerError> {
+        let Some(durable) = &interest.durable else {
+            return Err(BrokerError::Stopped);
+        };
+        let tip = interest.place().map_or(0, |place| place.tip);
+        let reader = Reader {
+            wire: self.wire(),
+            target: Target {
+                channel: interest.channel(),
+                subject: &durable.subject,
+                prefix: &interest.terms.prefix,
+                stream: &durable.timeline.stream,
+            },
+            deadline: Instant::now() + READ_TIMEOUT,
+            limit: durable.timeline.limit(),
+            head: interest.stream_reached().max(tip),
+            newest: None,
+        };
+        Ok((reader, tip))
+    }
+}
+
 impl Reader<'_> {
     /// The offset behind which the last `count` publications of the channel lie; 0 if there are no more.
     pub(super) async fn before_last(&self, count: u64) -> Result<u64, BrokerError> {
@@ -48,7 +97,7 @@ impl Reader<'_> {
     }
 
     /// The offset behind which what was stored at `time` or later lies.
-    pub(in crate::history) async fn before_time(&self, time: &Timestamp) -> Result<u64, BrokerError> {
+    pub(super) async fn before_time(&self, time: &Timestamp) -> Result<u64, BrokerError> {
         loop {
             let request = Get {
                 start_time: Some(time.as_str()),
@@ -111,7 +160,11 @@ impl Reader<'_> {
             guess = match &low {
                 None => {
                     let width = end - guess;
-                    let leap = (2 * least).div_ceil(count.max(1)).clamp(2, LEAP);
+                    // Where nothing is, nothing tells how far the next one lies.
+                    let leap = match count {
+                        0 => LEAP,
+                        count => (2 * least).div_ceil(count).clamp(2, LEAP),
+                    };
                     guess
                         .min(end.saturating_sub(width.saturating_mul(leap)))
                         .max(floor)

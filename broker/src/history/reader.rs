@@ -1,4 +1,4 @@
-//! Reads of one channel for a page.
+//! Reads of one channel, for a page and to find a place.
 //!
 //! A replica that lags behind answers as if its last message were the last: an answer that ends the channel counts only
 //! once a replica that has come as far as the barrier has nothing behind it either.
@@ -8,16 +8,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use tailwater_protocol::channel::Channel;
 use tailwater_protocol::payload::Payload;
 use tailwater_protocol::position::Offset;
+use tailwater_protocol::reply::Publication;
 use tokio::time::{Instant, sleep};
 
-use super::super::{Cursor, LAG_PAUSE, READ_TIMEOUT, judge};
 use super::place::Wanted;
-use super::{Publication, Target};
+use super::{Cursor, LAG_PAUSE, READ_TIMEOUT, judge};
 use crate::error::BrokerError;
 use crate::jetstream::{self, Get, Got};
 use crate::publication::{self, TimeText};
+use crate::stream::Stream;
+use crate::subject::{Subject, SubjectPrefix};
 use crate::wire::Wire;
 
 /// Payloads of one page, in bytes; a publication of any size still comes alone.
@@ -32,15 +35,27 @@ const BATCH: usize = 1024;
 /// Sequences that are looked through for what is missing in a page of a pattern.
 const SEARCHED: u64 = 1024;
 
+/// A channel of a durable namespace, which nobody needs to have subscribed to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) channel: &'a Channel,
+    /// The channel as the stream's subject, which may have wildcards.
+    pub(super) subject: &'a Subject,
+    pub(super) prefix: &'a SubjectPrefix,
+    pub(super) stream: &'a Stream,
+}
+
 /// Reads one channel of a stream that has come to `head`.
-pub(in crate::history) struct Reader<'a> {
-    pub(in crate::history) wire: &'a Wire<()>,
-    pub(in crate::history) target: Target<'a>,
-    pub(in crate::history) deadline: Instant,
-    /// The stream's last sequence when the page was asked for.
-    pub(in crate::history) head: u64,
+pub(super) struct Reader<'a> {
+    pub(super) wire: &'a Wire<()>,
+    pub(super) target: Target<'a>,
+    pub(super) deadline: Instant,
+    /// Publications that the stream keeps of one subject, as far as that is known; `None`: no limit.
+    pub(super) limit: Option<u64>,
+    /// The stream had come to this sequence when the reader was made.
+    pub(super) head: u64,
     /// Of an exact channel: its last sequence in a replica that has come to `head`; 0 if it is empty.
-    pub(in crate::history) newest: Option<u64>,
+    pub(super) newest: Option<u64>,
 }
 
 /// Part of a range.
@@ -154,7 +169,7 @@ impl Reader<'_> {
     /// Of a pattern: one range around all sequences between `from` and `to` that may have held publications which have
     /// made room for others of their channels.
     pub(super) async fn missing(&self, from: u64, to: u64) -> Result<Option<judge::Range>, BrokerError> {
-        if self.target.stream.max_messages_per_subject.is_none() || from > to {
+        if self.limit.is_none() || from > to {
             // Only what is oldest is removed then.
             return Ok(None);
         }
