@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tailwater_broker::embedded;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::nats_process::{free_port, send_signal};
+use crate::nats_process::{free_port, nats_server, send_signal};
 
 /// How many nodes there are: enough for a stream of three replicas to go on without one.
 pub const NODES: usize = 3;
@@ -44,13 +43,7 @@ impl Cluster {
     /// # Panics
     /// If there is no nats-server to be had, or the cluster does not form.
     pub async fn start() -> Self {
-        let cache_dir = embedded::default_cache_dir().expect("a cache folder");
-        let located =
-            tokio::task::spawn_blocking(move || embedded::locate(&cache_dir, &|line| eprintln!("{line}")));
-        let binary = match located.await.expect("it does not panic") {
-            Ok(binary) => binary.path,
-            Err(error) => panic!("no nats-server: {error}"),
-        };
+        let binary = nats_server().await;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = free_ports(3 * NODES);
         let routes = &ports[..NODES];

@@ -153,6 +153,25 @@ pub async fn ask(client: &mut Client, command: Command) -> Subscribed {
     }
 }
 
+/// Waits for audits: a pattern's position passes the offset of what is published now. No loss may be told.
+///
+/// # Panics
+/// If one is told, or it takes too long.
+pub async fn audited(publisher: &Publisher, edge: &Edge, times: usize) {
+    let mut client = connect(edge, None).await;
+    join(&mut client, "d.*", None).await;
+    for _ in 0..times {
+        let stored = publisher.store("d.probe", "0").await;
+        loop {
+            match next(&mut client).await.body {
+                ServerBody::Push(Push::Position { offset, .. }) if offset.get() >= stored => break,
+                ServerBody::Push(Push::Position { .. } | Push::Update(_)) => {}
+                other => panic!("expected updates and positions, got {other:?}"),
+            }
+        }
+    }
+}
+
 /// The next push that is no `position`.
 ///
 /// # Panics

@@ -2,12 +2,13 @@
 //! monitoring port, ended and stopped by signals, and never started again by itself.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tailwater_broker::embedded;
 
+use crate::process::stands_still;
 use crate::{eventually, raw_socket};
 
 /// A nats-server; killed when it is dropped.
@@ -43,13 +44,7 @@ impl NatsProcess {
     /// If it does not start.
     pub async fn start_on(port: u16, config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let cache_dir = embedded::default_cache_dir().expect("a cache folder");
-        let located =
-            tokio::task::spawn_blocking(move || embedded::locate(&cache_dir, &|line| eprintln!("{line}")));
-        let binary = match located.await.expect("it does not panic") {
-            Ok(binary) => binary.path,
-            Err(error) => panic!("no nats-server: {error}"),
-        };
+        let binary = nats_server().await;
         let file = folder.path().join("nats-server.conf");
         // Not empty, which nats-server would remark on.
         std::fs::write(&file, format!("debug: false\n{config}\n")).expect("a temporary file takes text");
@@ -103,6 +98,18 @@ impl NatsProcess {
         send_signal(self.child.id(), signal);
     }
 
+    /// Stops it, and waits until it stands still; `SIGCONT` lets it go on.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub async fn freeze(&self) {
+        self.signal(Signal::STOP);
+        eventually("nats-server stands still", async || {
+            stands_still(self.child.id()).then_some(())
+        })
+        .await;
+    }
+
     /// Gives it another configuration, which it takes on without ending connections that it still allows.
     ///
     /// # Panics
@@ -152,6 +159,20 @@ impl NatsProcess {
 impl Drop for NatsProcess {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// The nats-server of the tests, installed if there is none.
+///
+/// # Panics
+/// If there is none to be had.
+pub async fn nats_server() -> PathBuf {
+    let cache_dir = embedded::default_cache_dir().expect("a cache folder");
+    let located =
+        tokio::task::spawn_blocking(move || embedded::locate(&cache_dir, &|line| eprintln!("{line}")));
+    match located.await.expect("it does not panic") {
+        Ok(binary) => binary.path,
+        Err(error) => panic!("no nats-server: {error}"),
     }
 }
 

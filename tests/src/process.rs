@@ -1,4 +1,4 @@
-//! The `tailwater` command in a process of its own, as an operator runs it.
+//! The `tailwater` command in a process of its own, as an operator runs it; and what the system tells of processes.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -247,6 +247,31 @@ pub async fn run_with_input<S: AsRef<OsStr>>(
         stdout: text(output.stdout),
         stderr: text(output.stderr),
     }
+}
+
+/// A field of `/proc/<pid>/stat`, counted as in proc(5); none once the process is gone.
+pub fn stat(pid: u32, field: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets, which may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(field - 3).map(str::to_owned)
+}
+
+/// Whether a process runs or stands still. A zombie counts as dead: where the init process is a poor one, orphans stay
+/// zombies.
+pub fn is_alive(pid: u32) -> bool {
+    stat(pid, 3).is_some_and(|state| state != "Z" && state != "X")
+}
+
+/// Whether every thread of a process stands still: a signal to stop takes a moment.
+pub fn stands_still(pid: u32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    tasks.flatten().all(|task| {
+        let id = task.file_name().to_str().and_then(|id| id.parse().ok());
+        id.and_then(|id| stat(id, 3)).as_deref() == Some("T")
+    })
 }
 
 /// A configuration in a file; gone when it is dropped.

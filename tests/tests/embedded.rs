@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tailwater_tests::binary;
+use tailwater_tests::nats_process::send_signal;
+use tailwater_tests::process::{is_alive, stands_still, stat};
 
 /// Generous: a busy machine, or the first run that installs nats-server.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -113,42 +116,10 @@ fn answers(address: SocketAddr) -> bool {
     read.is_ok() && line.starts_with("INFO ") && line.contains("\"jetstream\":true")
 }
 
-/// A field of `/proc/<pid>/stat`, counted as in proc(5); none once the process is gone.
-fn stat(pid: u32, field: usize) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name in brackets, which may hold anything.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    rest.split(' ').nth(field - 3).map(str::to_owned)
-}
-
-/// A zombie counts as dead: where the init process is a poor one, orphans stay zombies.
-fn is_alive(pid: u32) -> bool {
-    stat(pid, 3).is_some_and(|state| state != "Z" && state != "X")
-}
-
-/// Whether every thread stands still: a signal to stop takes a moment.
-fn is_stopped(pid: u32) -> bool {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return false;
-    };
-    tasks.flatten().all(|task| {
-        let id = task.file_name().to_str().and_then(|id| id.parse().ok());
-        id.and_then(|id| stat(id, 3)).as_deref() == Some("T")
-    })
-}
-
 fn parent(pid: u32) -> u32 {
     stat(pid, 4)
         .and_then(|parent| parent.parse().ok())
         .expect("it runs")
-}
-
-fn signal(name: &str, pid: u32) {
-    let status = Command::new("sh")
-        .args(["-c", &format!("kill -{name} {pid}")])
-        .status()
-        .expect("sh runs");
-    assert!(status.success(), "cannot signal {pid}");
 }
 
 /// Runs `tailwater dev` where it cannot start, and returns what it says.
@@ -205,7 +176,7 @@ fn nats_server_ends_when_its_owner_is_killed() {
 fn nats_server_ends_before_an_owner_that_is_asked_to_end() {
     let state = scratch();
     let mut dev = Dev::start(state.path(), "127.0.0.1:0");
-    signal("TERM", dev.child.id());
+    send_signal(dev.child.id(), Signal::TERM);
     let status = dev.child.wait().expect("it ends");
     assert!(status.success() && !is_alive(dev.nats_pid), "{status}");
 }
@@ -225,7 +196,7 @@ fn a_killed_nats_server_is_started_again_at_the_same_port() {
     let dev = Dev::start(state.path(), "127.0.0.1:0");
     let mut killed = dev.nats_pid;
     for _ in 0..2 {
-        signal("KILL", killed);
+        send_signal(killed, Signal::KILL);
         eventually("another nats-server answers at the same port", || {
             dev.nats_pid_now(state.path()).is_some_and(|pid| pid != killed)
         });
@@ -237,7 +208,7 @@ fn a_killed_nats_server_is_started_again_at_the_same_port() {
 fn a_killed_supervisor_leaves_no_second_nats_server() {
     let state = scratch();
     let dev = Dev::start(state.path(), "127.0.0.1:0");
-    signal("KILL", parent(dev.nats_pid));
+    send_signal(parent(dev.nats_pid), Signal::KILL);
     eventually("the stray nats-server is gone", || !is_alive(dev.nats_pid));
     eventually("another nats-server answers at the same port", || {
         dev.nats_pid_now(state.path())
@@ -252,9 +223,9 @@ fn after_owner_and_supervisor_were_killed_the_next_owner_takes_over() {
     let listen = first.nats.to_string();
     let supervisor = parent(first.nats_pid);
     // The owner stands still, so that it cannot start another supervisor between the two kills.
-    signal("STOP", first.child.id());
-    eventually("the owner stands still", || is_stopped(first.child.id()));
-    signal("KILL", supervisor);
+    send_signal(first.child.id(), Signal::STOP);
+    eventually("the owner stands still", || stands_still(first.child.id()));
+    send_signal(supervisor, Signal::KILL);
     first.kill();
     assert!(is_alive(first.nats_pid));
     let second = Dev::start(state.path(), &listen);

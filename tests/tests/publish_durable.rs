@@ -7,8 +7,6 @@ use futures_util::TryStreamExt;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tailwater_tests::{Edge, NatsProcess, NatsServer, RawSocket, eventually};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 const CHAT: &str = r#"
 [namespace.chat]
@@ -174,18 +172,7 @@ async fn a_nats_that_does_not_answer_is_a_timeout_and_the_key_makes_the_retry_sa
     let second = publish("chat.a", &json!("second"), Some("k-2"));
     let (offset, _) = published(&mut socket, &first).await;
 
-    nats.signal(Signal::STOP);
-    // A signal is not there at once.
-    eventually("NATS stands still", async || {
-        let mut socket = TcpStream::connect(nats.address())
-            .await
-            .expect("the kernel accepts");
-        let greeting = socket.read_u8();
-        tokio::time::timeout(Duration::from_millis(100), greeting)
-            .await
-            .err()
-    })
-    .await;
+    nats.freeze().await;
     let answer = refused(&mut socket, &second, "timeout", "same `key`").await;
     assert!(answer["retry_after_ms"].as_u64().is_some(), "{answer}");
     nats.signal(Signal::CONT);

@@ -1,5 +1,6 @@
 //! The stream begins anew, is purged, or loses its sync message while an edge serves it.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
@@ -8,12 +9,18 @@ use tailwater_broker::epoch;
 use tailwater_edge::client::Client;
 use tailwater_edge::config::Config;
 use tailwater_edge::nats::broker_config;
+use tailwater_protocol::channel::Channel;
 use tailwater_protocol::codec::Codec;
+use tailwater_protocol::command::{Command, Unsubscribe};
+use tailwater_protocol::error::ErrorCode;
 use tailwater_protocol::message::ServerBody;
-use tailwater_protocol::position::{Epoch, Offset};
+use tailwater_protocol::position::{Epoch, Offset, Since};
 use tailwater_protocol::push::{LostReason, Push};
+use tailwater_protocol::reply::Reply;
+use tailwater_protocol::timestamp::Timestamp;
 use tailwater_tests::durable::{
-    DURABLE, Publisher, Tally, connect, expect, join, next_lost, next_stored, position,
+    DURABLE, Publisher, Tally, audited, connect, expect, join, next_lost, next_stored, position,
+    subscribe_since,
 };
 use tailwater_tests::process::config_file;
 use tailwater_tests::{Edge, NatsServer, eventually, next};
@@ -38,22 +45,6 @@ async fn told_of_a_new_epoch(client: &mut Client) -> Epoch {
             epoch
         }
         other => panic!("expected a position, got {other:?}"),
-    }
-}
-
-/// Waits for audits: a pattern's position passes the offset of what is published now. No loss may be told.
-async fn audited(publisher: &Publisher, edge: &Edge, times: usize) {
-    let mut client = connect(edge, None).await;
-    join(&mut client, "d.*", None).await;
-    for _ in 0..times {
-        let stored = publisher.store("d.probe", "0").await;
-        loop {
-            match next(&mut client).await.body {
-                ServerBody::Push(Push::Position { offset, .. }) if offset.get() >= stored => break,
-                ServerBody::Push(Push::Position { .. } | Push::Update(_)) => {}
-                other => panic!("expected updates and positions, got {other:?}"),
-            }
-        }
     }
 }
 
@@ -141,6 +132,78 @@ async fn a_stream_that_is_created_anew_is_told_once_and_read_from_its_start_in_o
     for edge in edges {
         edge.stop().await;
     }
+}
+
+#[tokio::test]
+async fn who_subscribes_while_a_stream_begins_anew_is_never_told_that_nats_is_away() {
+    let nats = NatsServer::start().await;
+    let edge = Edge::start_with(nats.url(), DURABLE).await;
+    let publisher = Publisher::connect(nats.url()).await;
+    publisher.store_all("d.a", 0..10).await;
+    let context = publisher.jetstream();
+    let config = context.get_stream("D").await.expect("it is there");
+    let config = config.cached_info().config.clone();
+    let is_done = Cell::new(false);
+    let begin_anew = async {
+        // Keeps the interest, which is settled anew each time.
+        let mut holder = connect(&edge, None).await;
+        let mut epoch = join(&mut holder, "d.a", None).await.epoch;
+        for _ in 0..8 {
+            context.delete_stream("D").await.expect("an admin may");
+            context.create_stream(config.clone()).await.expect("an admin may");
+            publisher.store_all("d.a", 0..10).await;
+            epoch = eventually("the new life is known", async || {
+                let mut client = connect(&edge, None).await;
+                let asked = subscribe_since("d.a", None);
+                client.send(None, asked).await.expect("the connection lives");
+                match next(&mut client).await.body {
+                    ServerBody::Reply(Reply::Subscribed(told)) if told.epoch != epoch => Some(told.epoch),
+                    _ => None,
+                }
+            })
+            .await;
+        }
+        is_done.set(true);
+    };
+    let subscribe = async |since: Since| {
+        let mut client = connect(&edge, None).await;
+        let mut subscribed = 0;
+        while !is_done.get() {
+            let asked = subscribe_since("d.a", Some(since.clone()));
+            client.send(Some(1), asked).await.expect("the connection lives");
+            let answer = loop {
+                let answer = next(&mut client).await;
+                if answer.id == Some(1) {
+                    break answer;
+                }
+            };
+            match answer.body {
+                ServerBody::Reply(Reply::Subscribed(_)) => subscribed += 1,
+                ServerBody::Push(Push::Error(error)) => {
+                    assert_eq!(error.code, ErrorCode::Unavailable, "{error:?}");
+                    // The stream was gone when it was to be read, or went while it was.
+                    let true_reasons = ["nobody answers on `$JS.API.", "NATS did not answer within "];
+                    let is_true = true_reasons
+                        .iter()
+                        .any(|reason| error.message.starts_with(reason));
+                    assert!(is_true, "{error:?}");
+                    continue;
+                }
+                other => panic!("expected an answer, got {other:?}"),
+            }
+            let channel = Channel::new("d.a").expect("a channel");
+            let left = client
+                .send(Some(1), Command::Unsubscribe(Unsubscribe { channel }))
+                .await;
+            left.expect("the connection lives");
+            while next(&mut client).await.id != Some(1) {}
+        }
+        assert!(subscribed > 0);
+    };
+    let time = Timestamp::new("2001-01-01T00:00:00Z").expect("a time");
+    let sinces = [Since::Last(1), Since::Last(5), Since::Last(7), Since::Time(time)];
+    tokio::join!(begin_anew, futures_util::future::join_all(sinces.map(subscribe)));
+    edge.stop().await;
 }
 
 #[tokio::test]

@@ -1,19 +1,20 @@
 //! NATS ends, hangs, is cut off or loses a message: everything arrives once and in order, on exact channels and patterns.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tailwater_edge::client::Client;
 use tailwater_protocol::codec::Codec;
 use tailwater_protocol::error::ErrorCode;
 use tailwater_protocol::message::ServerBody;
-use tailwater_protocol::position::Offset;
+use tailwater_protocol::position::{Offset, Since};
 use tailwater_protocol::push::Push;
 use tailwater_protocol::reply::Reply;
 use tailwater_tests::durable::{
     DURABLE, Publisher, Tally, connect, join, next_stored, position, subscribe_since,
 };
-use tailwater_tests::{Edge, NatsProcess, Proxy, eventually, next};
+use tailwater_tests::{Edge, NatsProcess, NatsServer, Proxy, eventually, next};
 
 /// A nats-server with a store that outlives it.
 struct Nats {
@@ -333,5 +334,47 @@ async fn a_last_live_message_that_goes_missing_is_found_by_the_audit() {
     }
     store(nats.address(), 9..20).await;
     readers.read(20).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_read_holds_up_no_other_of_the_same_session() {
+    let nats = NatsServer::start().await;
+    let config = format!(
+        "{DURABLE}[namespace.e]\nchannels = \"e.>\"\ndurable = true\nanonymous = true\nstream = \"E\"\n\
+         [stream.E]\naudit_interval_secs = 3600\n"
+    );
+    let edge = Edge::start_with(nats.url(), &config).await;
+    let publisher = Publisher::connect(nats.url()).await;
+    publisher.store("e.a", "0").await;
+    for channel in 0..50 {
+        publisher.store(&format!("d.{channel}"), "0").await;
+    }
+    // With it the channel is settled, and nobody asks whether the stream is still there.
+    let mut holder = connect(&edge, None).await;
+    join(&mut holder, "e.a", None).await;
+    publisher
+        .jetstream()
+        .delete_stream("E")
+        .await
+        .expect("an admin may");
+    let mut client = connect(&edge, None).await;
+    join(&mut client, "e.a", Some(Since::Beginning)).await;
+    let begin = Instant::now();
+    let mut slowest = Duration::ZERO;
+    for channel in 0..50 {
+        let asked = Instant::now();
+        join(&mut client, &format!("d.{channel}"), Some(Since::Beginning)).await;
+        let update = next_stored(&mut client).await;
+        assert_eq!(update.channel.as_str(), format!("d.{channel}"));
+        slowest = slowest.max(asked.elapsed());
+        // As long as it takes until the pauses between its reads are the longest.
+        let next_at = begin + Duration::from_millis(100) * (channel + 1);
+        eventually("the next is due", async || {
+            (Instant::now() > next_at).then_some(())
+        })
+        .await;
+    }
+    assert!(slowest < Duration::from_millis(800), "{slowest:?}");
     edge.stop().await;
 }

@@ -6,7 +6,7 @@ use tailwater_protocol::message::ServerBody;
 use tailwater_protocol::position::{Offset, Since};
 use tailwater_protocol::push::{Lost, LostReason, Push};
 use tailwater_tests::durable::{
-    DURABLE, Publisher, connect, expect, join, next_lost, next_push, next_stored, number, position,
+    DURABLE, Publisher, audited, connect, expect, join, next_lost, next_push, next_stored, number, position,
 };
 use tailwater_tests::{Edge, NatsServer, eventually, next};
 
@@ -53,8 +53,17 @@ async fn a_client_that_comes_back_too_late_is_told_exactly_what_it_will_not_get(
     other.stop().await;
 }
 
+/// From now on the stream keeps five publications of each channel.
+pub(crate) async fn limit_to_five(publisher: &Publisher) {
+    let context = publisher.jetstream();
+    let stream = context.get_stream("D").await.expect("it is there");
+    let mut config = stream.cached_info().config.clone();
+    config.max_messages_per_subject = 5;
+    context.update_stream(&config).await.expect("an admin may");
+}
+
 /// Stores twenty, with others between.
-async fn twenty(publisher: &Publisher) -> Vec<u64> {
+pub(crate) async fn twenty(publisher: &Publisher) -> Vec<u64> {
     let mut offsets = Vec::new();
     for number in 1..=20 {
         publisher.store("d.b", "other").await;
@@ -217,33 +226,9 @@ async fn a_limit_that_an_operator_sets_later_is_known_after_an_audit_and_what_it
     let mut watching = connect(&other, None).await;
     join(&mut watching, "d.*", None).await;
     let cursor = publisher.store("d.a", "0").await;
-    let context = publisher.jetstream();
-    let mut config = context
-        .get_stream("D")
-        .await
-        .expect("it is there")
-        .cached_info()
-        .config
-        .clone();
-    config.max_messages_per_subject = 5;
-    context.update_stream(&config).await.expect("an admin may");
-    let mut missed = Vec::new();
-    for number in 1..=20 {
-        publisher.store("d.b", "other").await;
-        missed.push(publisher.store("d.a", number.to_string()).await);
-    }
-    let mut audits = 0;
-    while audits < 2 {
-        let stored = publisher.store("d.b", "other").await;
-        loop {
-            match next(&mut watching).await.body {
-                ServerBody::Push(Push::Position { offset, .. }) if offset.get() >= stored => break,
-                ServerBody::Push(Push::Position { .. } | Push::Update(_)) => {}
-                other => panic!("expected updates and positions, got {other:?}"),
-            }
-        }
-        audits += 1;
-    }
+    limit_to_five(&publisher).await;
+    let missed = twenty(&publisher).await;
+    audited(&publisher, &other, 2).await;
     let mut again = connect(&other, None).await;
     let resumed = join(&mut again, "d.a", Some(position(&subscribed, cursor))).await;
     assert_eq!(resumed.recovered, Some(false));
