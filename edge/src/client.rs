@@ -1,8 +1,9 @@
 //! A small client of the protocol: for `tailwater sub`, the load generator and the tests.
 
+mod trust;
+
 use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, WebSocketError, handshake};
@@ -18,6 +19,8 @@ use tailwater_protocol::command::{Command, CommandMessage};
 use tailwater_protocol::message::ServerMessage;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+pub use trust::Trust;
 
 /// Messages larger than this end the connection: NATS itself carries at most 64 MiB.
 const MAX_MESSAGE_BYTES: usize = 80 << 20;
@@ -38,6 +41,15 @@ pub enum ClientError {
         /// Host and port.
         host: String,
         /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file of certificates to trust is of no use.
+    #[error("cannot read certificates to trust from {}", path.display())]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
         #[source]
         source: std::io::Error,
     },
@@ -82,8 +94,20 @@ impl Client {
     /// # Errors
     /// All of [`ClientError`] but `Closed` and `Decode`.
     pub async fn connect(url: &str, codec: Option<Codec>) -> Result<Self, ClientError> {
+        Self::connect_trusting(url, codec, &Trust::System).await
+    }
+
+    /// As [`Client::connect`], with the authorities to trust if it is a `wss://` address.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_trusting(
+        url: &str,
+        codec: Option<Codec>,
+        trust: &Trust,
+    ) -> Result<Self, ClientError> {
         let address = Address::parse(url).ok_or_else(|| ClientError::Address { url: url.to_owned() })?;
-        let stream = address.open().await?;
+        let stream = address.open(trust).await?;
         let mut request = Request::get(address.path.as_str())
             .header(HOST, &address.authority)
             .header(UPGRADE, "websocket")
@@ -211,7 +235,7 @@ impl Address {
         })
     }
 
-    async fn open(&self) -> Result<Box<dyn Stream>, ClientError> {
+    async fn open(&self, trust: &Trust) -> Result<Box<dyn Stream>, ClientError> {
         let unreachable = |source| ClientError::Unreachable {
             host: self.authority.clone(),
             source,
@@ -223,14 +247,16 @@ impl Address {
         if !self.tls {
             return Ok(Box::new(tcp));
         }
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let config = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = trust.config().map_err(|source| match trust {
+            Trust::System => unreachable(source),
+            Trust::File(path) => ClientError::Trust {
+                path: path.clone(),
+                source,
+            },
+        })?;
         let name = ServerName::try_from(self.host.clone())
             .map_err(|error| unreachable(std::io::Error::other(error)))?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let connector = tokio_rustls::TlsConnector::from(config);
         Ok(Box::new(connector.connect(name, tcp).await.map_err(unreachable)?))
     }
 }
@@ -246,13 +272,4 @@ where
     fn execute(&self, future: F) {
         tokio::spawn(future);
     }
-}
-
-/// The URL at which an edge on `address` serves WebSockets under `path`.
-pub fn url(address: SocketAddr, path: &str) -> String {
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    format!("ws://{address}{path}")
 }

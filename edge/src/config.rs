@@ -16,6 +16,7 @@ mod stream;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -30,6 +31,7 @@ pub use self::nats::{ClientCertificate, NatsConfig, NatsCredentials, NatsTlsConf
 pub use self::schema::{OTHER_VARIABLES, reference};
 pub use self::secret::{Secret, SecretSource};
 pub use self::stream::{StreamConfig, StreamStorage};
+pub use self::tls::TlsConfig;
 
 use self::error::Mistakes;
 use self::settings::{Section, Settings};
@@ -51,6 +53,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The connection to NATS.
     pub nats: NatsConfig,
+    /// TLS on the public listener; nothing: it speaks plain HTTP.
+    pub tls: Option<TlsConfig>,
     /// WebSocket connections.
     pub websocket: WebSocketConfig,
     /// What may wait for one client.
@@ -103,7 +107,7 @@ pub struct WebSocketConfig {
     pub pong_timeout: Duration,
     /// Longest message of a client in bytes, all fragments together.
     pub max_message_bytes: usize,
-    /// How long a client may take to send its request headers.
+    /// How long a client may take for its TLS handshake, and again to send its request headers.
     pub header_timeout: Duration,
     /// Longest request line and headers together, in bytes; at least 8,192, the least that hyper takes.
     pub max_header_bytes: usize,
@@ -218,9 +222,10 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
-    let tls = nats::read_tls(&mut settings.section("nats.tls", mistakes));
-    let nats = nats::read(&mut settings.section("nats", mistakes), tls);
+    let nats_tls = nats::read_tls(&mut settings.section("nats.tls", mistakes));
+    let nats = nats::read(&mut settings.section("nats", mistakes), nats_tls);
     nats::check_tls(&mut settings.section("nats.tls", mistakes), &nats);
+    let tls = tls::read(&mut settings.section("tls", mistakes));
     let namespaces = namespace::read(settings, file, mistakes);
     let streams = stream::read(settings, &namespaces, mistakes);
     let console = settings.section("console", mistakes);
@@ -269,6 +274,7 @@ fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
         admin,
         log,
         nats,
+        tls,
         websocket,
         outbox,
         feed,

@@ -1,8 +1,6 @@
 //! The pages for people: the console and the demo's dashboard. Part of the binary, nothing is fetched
 //! from elsewhere.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -36,15 +34,15 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Pages for the edge that serves clients at `public`.
-    pub(crate) fn new(config: &Config, public: SocketAddr) -> Self {
+    /// Pages for the edge with its WebSocket at `ws`.
+    pub(crate) fn new(config: &Config, ws: &str) -> Self {
         let info = Info {
             nats: config
                 .nats
                 .servers
                 .first()
                 .map_or_else(String::new, ToString::to_string),
-            ws: format!("ws://{public}{}", config.websocket.path),
+            ws: ws.to_owned(),
             version: env!("CARGO_PKG_VERSION"),
         };
         let info = serde_json::to_vec(&info).expect("strings are JSON");

@@ -30,6 +30,9 @@ pub enum EdgeError {
         "the file of a NATS secret cannot be read: check `nats.password_file`, `token_file`, `nkey_seed_file`"
     )]
     Secret(#[source] io::Error),
+    /// The public listener cannot speak TLS: the system has no random numbers for its tickets.
+    #[error("cannot set up TLS for the public listener")]
+    Tls(#[source] rustls::Error),
     /// A worker's thread has ended by a fault of our own; the log has it.
     #[error("a worker ended unexpectedly")]
     Worker,

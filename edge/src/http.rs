@@ -14,8 +14,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tailwater_protocol::codec::Codec;
-use tokio::net::TcpStream;
 
+use crate::socket::{Socket, Stream};
 use crate::upgrade;
 use crate::worker::{Worker, compact};
 
@@ -28,18 +28,14 @@ pub(crate) type Reply = Response<Full<Bytes>>;
 
 /// A connection that has become a WebSocket.
 pub(crate) struct Upgraded {
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Socket,
     /// What the client sent right behind its handshake.
     pub(crate) read_ahead: Bytes,
     pub(crate) codec: Codec,
 }
 
 /// Serves HTTP/1.1 until the connection ends or becomes a WebSocket.
-pub(crate) async fn serve(
-    worker: &Rc<Worker>,
-    socket: TcpStream,
-    remote_addr: SocketAddr,
-) -> Option<Upgraded> {
+pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, remote_addr: SocketAddr) -> Option<Upgraded> {
     let settings = worker.config().websocket.clone();
     let agreed = Rc::new(Cell::new(None));
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -51,7 +47,7 @@ pub(crate) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
         .max_buf_size(settings.max_header_bytes)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(stream), service);
     let longest = settings.header_timeout * HEADER_TIMEOUTS;
     let Ok(ended) = tokio::time::timeout(longest, connection.without_shutdown()).await else {
         tracing::debug!(%remote_addr, ?longest, "the HTTP connection lasts too long and is cut");
@@ -59,10 +55,13 @@ pub(crate) async fn serve(
     };
     match ended {
         // It also ends this way without an upgrade: only an agreed codec makes it one.
-        Ok(parts) => agreed.get().map(|codec| Upgraded {
-            socket: parts.io.into_inner(),
-            read_ahead: compact(&parts.read_buf),
-            codec,
+        Ok(parts) => agreed.get().map(|codec| {
+            let (socket, decrypted) = parts.io.into_inner().into_parts();
+            Upgraded {
+                socket,
+                read_ahead: compact(&parts.read_buf, &decrypted),
+                codec,
+            }
         }),
         Err(error) => {
             tracing::debug!(%remote_addr, %error, "the HTTP connection ends");
@@ -110,7 +109,7 @@ pub(crate) fn plain(status: StatusCode, line: &str) -> Reply {
 }
 
 /// Turns a connection away because there is no room: one attempt to say so, then it is closed.
-pub(crate) fn refuse(socket: &TcpStream) {
+pub(crate) fn refuse(socket: &tokio::net::TcpStream) {
     let response = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let _ = socket.try_write(response);
 }

@@ -1,6 +1,6 @@
 //! Starts everything that serves clients, and ends it in order.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::connections::{self, Connections, KernelLimits};
 use crate::console::Console;
 use crate::error::EdgeError;
 use crate::nats::broker_config;
+use crate::socket;
 use crate::streams::specs;
 use crate::worker::{self, Parts};
 
@@ -36,6 +37,7 @@ impl Drop for Ending {
 #[derive(Debug)]
 pub struct Server {
     public: SocketAddr,
+    ws: String,
     admin: SocketAddr,
     publisher: Publisher,
     streams: Streams,
@@ -59,6 +61,8 @@ impl Server {
     /// [`EdgeError`] for what cannot work. That NATS is away is no error: it is waited for.
     pub async fn start(config: Config) -> Result<Self, EdgeError> {
         let config = Arc::new(config);
+        let tls = config.tls.as_ref().map(socket::tls::settings).transpose();
+        let tls = tls.map_err(EdgeError::Tls)?;
         let connections = Connections::new(config.websocket.max_connections);
         let count = config.workers.get();
         let limits = KernelLimits {
@@ -111,10 +115,11 @@ impl Server {
         };
         let operators = tokio::spawn(admin::serve(admin_listener, health));
 
+        let ws = ws_url(&config, public);
         let console = config
             .console
             .enabled
-            .then(|| Arc::new(Console::new(&config, public)));
+            .then(|| Arc::new(Console::new(&config, &ws)));
         let (ending, ended) = mpsc::channel(count);
         let mut workers = Vec::with_capacity(count);
         for (index, (listener, inbox)) in listeners.into_iter().zip(inboxes).enumerate() {
@@ -128,6 +133,7 @@ impl Server {
                 streams: streams.clone(),
                 connections: connections.clone(),
                 console: console.clone(),
+                tls: tls.clone(),
                 stopping: stopped.clone(),
             };
             let ending = Ending(ending.clone());
@@ -148,6 +154,7 @@ impl Server {
         tracing::info!(%public, %admin, workers = count, connections = connections.limit(), "the edge serves");
         Ok(Self {
             public,
+            ws,
             admin,
             publisher,
             streams,
@@ -165,6 +172,11 @@ impl Server {
     /// Where clients connect.
     pub fn public_addr(&self) -> SocketAddr {
         self.public
+    }
+
+    /// The URL of the WebSocket, as a client on this machine writes it.
+    pub fn ws_url(&self) -> &str {
+        &self.ws
     }
 
     /// Where operators ask.
@@ -230,4 +242,13 @@ impl Server {
             Ok(())
         }
     }
+}
+
+fn ws_url(config: &Config, public: SocketAddr) -> String {
+    let mut address = public;
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let scheme = if config.tls.is_some() { "wss" } else { "ws" };
+    format!("{scheme}://{address}{}", config.websocket.path)
 }

@@ -31,11 +31,11 @@ use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::codec::Codec;
 use tailwater_protocol::push::{Connected, Push};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::hub::Seat;
 use crate::outbox::Outbox;
+use crate::socket::Socket;
 use crate::transport::websocket::{Inbound, MessageReader, Violation};
 use crate::worker::Worker;
 use behind::{Behind, Fed};
@@ -46,7 +46,7 @@ pub(crate) struct Session {
     id: u64,
     codec: Codec,
     remote_addr: SocketAddr,
-    socket: TcpStream,
+    socket: Socket,
     outbox: RefCell<Outbox>,
     subscriptions: RefCell<Vec<Subscription>>,
     /// Wakes the session's task: the outbox has something, or the session is to end.
@@ -106,7 +106,7 @@ enum Event {
 }
 
 impl Session {
-    pub(crate) fn new(id: u64, codec: Codec, remote_addr: SocketAddr, socket: TcpStream) -> Self {
+    pub(crate) fn new(id: u64, codec: Codec, remote_addr: SocketAddr, socket: Socket) -> Self {
         Self {
             id,
             codec,
@@ -242,11 +242,11 @@ impl Session {
         self.waker.set(Some(context.waker().clone()));
         catch_up.poll(context);
         let waiting = self.outbox.borrow().bytes();
-        if !self.outbox.borrow().is_empty() && self.socket.poll_write_ready(context).is_ready() {
+        if self.has_backlog() && self.socket.tcp().poll_write_ready(context).is_ready() {
             return Poll::Ready(Event::Writable);
         }
         // Who does not read our answers does not get to ask more.
-        if waiting < outbox_limit && self.socket.poll_read_ready(context).is_ready() {
+        if waiting < outbox_limit && self.socket.tcp().poll_read_ready(context).is_ready() {
             return Poll::Ready(Event::Readable);
         }
         Poll::Pending
@@ -324,8 +324,8 @@ async fn serve(
         session.waker.set(Some(context.waker().clone()));
         catch_up.poll(context);
         while !session.is_ending()
-            && !session.outbox.borrow().is_empty()
-            && session.socket.poll_write_ready(context).is_ready()
+            && session.has_backlog()
+            && session.socket.tcp().poll_write_ready(context).is_ready()
         {
             session.flush();
         }

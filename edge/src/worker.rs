@@ -27,9 +27,12 @@ use crate::http;
 use crate::hub::{self, Hub};
 use crate::outbox::OutboxLimits;
 use crate::session::{self, End, Session, heartbeat};
+use crate::socket::tls::{self, Tls};
+use crate::socket::{Socket, Stream};
 
 /// One read from a socket takes at most this many bytes.
 const SCRATCH_BYTES: usize = 64 * 1024;
+const _: () = assert!(SCRATCH_BYTES >= tls::PLAINTEXT_BYTES);
 
 /// What clients read when the process stops.
 const STOPPING: &str = "the server is stopping: reconnect with back-off";
@@ -48,6 +51,8 @@ pub(crate) struct Parts {
     pub(crate) publisher: Publisher,
     pub(crate) connections: Connections,
     pub(crate) console: Option<Arc<Console>>,
+    /// With it the listener speaks TLS only.
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
@@ -59,6 +64,7 @@ pub(crate) struct Worker {
     /// The last session has left.
     empty: Notify,
     scratch: RefCell<Box<[u8]>>,
+    tls: Option<Tls>,
 }
 
 impl Worker {
@@ -121,12 +127,14 @@ pub(crate) fn run(parts: Parts, listener: std::net::TcpListener) -> Result<(), E
     tasks.block_on(&runtime, async {
         // The only handle: from the moment it is dropped, nobody can connect any more.
         let listener = TcpListener::from_std(listener).map_err(EdgeError::Runtime)?;
+        let tls = parts.tls.clone().map(Tls::new);
         let worker = Rc::new(Worker {
             parts,
             hub: RefCell::default(),
             sessions: RefCell::default(),
             empty: Notify::new(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+            tls,
         });
         serve(worker, listener).await;
         Ok(())
@@ -190,6 +198,8 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
                 let worker = worker.clone();
                 tokio::task::spawn_local(connection(worker, socket, remote_addr, admission));
             }
+            // A TLS client could not read it.
+            None if worker.tls.is_some() => {}
             None => http::refuse(&socket),
         }
     }
@@ -198,7 +208,7 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
 /// One connection from its first byte to its last.
 async fn connection(worker: Rc<Worker>, socket: TcpStream, remote_addr: SocketAddr, admission: Admission) {
     // The HTTP phase is large and short: in a box that is gone before the session begins.
-    let upgraded = Box::pin(http::serve(&worker, socket, remote_addr)).await;
+    let upgraded = Box::pin(http_phase(&worker, socket, remote_addr)).await;
     if let Some(http::Upgraded {
         socket,
         read_ahead,
@@ -214,6 +224,29 @@ async fn connection(worker: Rc<Worker>, socket: TcpStream, remote_addr: SocketAd
     drop(admission);
 }
 
+/// From the first byte to the WebSocket, if it becomes one.
+async fn http_phase(
+    worker: &Rc<Worker>,
+    socket: TcpStream,
+    remote_addr: SocketAddr,
+) -> Option<http::Upgraded> {
+    let stream = match &worker.tls {
+        None => Stream::new(Socket::Plain(socket), Vec::new()),
+        Some(tls) => {
+            let timeout = worker.config().websocket.header_timeout;
+            let accepted = tokio::time::timeout(timeout, tls.accept(socket)).await;
+            match accepted.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+                Ok((socket, early)) => Stream::new(Socket::Tls(Box::new(socket)), early),
+                Err(error) => {
+                    tracing::debug!(%remote_addr, %error, "the TLS handshake fails");
+                    return None;
+                }
+            }
+        }
+    };
+    http::serve(worker, stream, remote_addr).await
+}
+
 /// A session among those of its worker; dropping it takes the session out, whatever happened.
 struct Entered {
     worker: Rc<Worker>,
@@ -222,7 +255,7 @@ struct Entered {
 }
 
 impl Entered {
-    fn new(worker: &Rc<Worker>, codec: Codec, remote_addr: SocketAddr, socket: TcpStream) -> Self {
+    fn new(worker: &Rc<Worker>, codec: Codec, remote_addr: SocketAddr, socket: Socket) -> Self {
         let id = fastrand::u64(..);
         let session = Rc::new(Session::new(id, codec, remote_addr, socket));
         let key = worker.sessions.borrow_mut().insert(session.clone());
@@ -246,11 +279,7 @@ impl Drop for Entered {
     }
 }
 
-/// Bytes that a client sent behind its handshake, without the buffer that they came in.
-pub(crate) fn compact(read_ahead: &Bytes) -> Bytes {
-    if read_ahead.is_empty() {
-        Bytes::new()
-    } else {
-        Bytes::copy_from_slice(read_ahead)
-    }
+/// Bytes that a client sent behind its handshake, in two parts, without the buffers that they came in.
+pub(crate) fn compact(read_ahead: &[u8], decrypted: &[u8]) -> Bytes {
+    Bytes::from([read_ahead, decrypted].concat())
 }

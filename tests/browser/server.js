@@ -24,11 +24,11 @@ function binary() {
 const ROOMY = { TAILWATER_OUTBOX__MAX_BYTES: "16777216", TAILWATER_OUTBOX__MAX_MESSAGES: "100000" };
 
 /** A running `tailwater dev`: `http`, `ws`, `nats` and the rest of what it printed, and `stop()`. */
-export async function startServer({ listen = "127.0.0.1:0" } = {}) {
+export async function startServer({ listen = "127.0.0.1:0", settings = {} } = {}) {
   const stateDir = await mkdtemp(join(tmpdir(), "tailwater-browser-"));
   const process_ = spawn(binary(), ["dev", "--listen", listen, "--nats-listen", "127.0.0.1:0", "--state-dir", stateDir, "--json"], {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...ROOMY },
+    env: { ...process.env, ...ROOMY, ...settings },
   });
 
   let stderr = "";

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import unittest
@@ -18,10 +19,11 @@ DEADLINE = 30
 class Edge:
     """A `tailwater dev` of this test's own."""
 
-    def __init__(self, port, state_dir):
+    def __init__(self, port, state_dir, settings):
         command = [os.environ["EDGE_BINARY"], "dev", "--json", "--no-demo", "--nats-listen", "127.0.0.1:0"]
         command += ["--listen", f"127.0.0.1:{port}", "--state-dir", state_dir]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        environment = {**os.environ, **settings}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
         self.ready = json.loads(self.process.stdout.readline())
 
     def stop(self):
@@ -40,9 +42,9 @@ async def publish(edge, subject, payload):
     await client.drain()
 
 
-async def subscribed(url):
+async def subscribed(url, **options):
     """The classic client: connect, subscribe; its socket, with the first two messages checked."""
-    socket = await websockets.connect(url)
+    socket = await websockets.connect(url, **options)
     welcome = await receive(socket)
     assert (welcome["type"], welcome["message"]) == ("connected", "Welcome!"), welcome
     await socket.send(json.dumps({"type": "subscribe", "channel": "deployments"}))
@@ -56,8 +58,8 @@ class ClassicClient(unittest.IsolatedAsyncioTestCase):
         self.addCleanup(state.cleanup)
         self.state_dir = state.name
 
-    def start(self, port=0):
-        edge = Edge(port, self.state_dir)
+    def start(self, port=0, **settings):
+        edge = Edge(port, self.state_dir, settings)
         self.addCleanup(lambda: edge.process.poll() is None and edge.stop())
         return edge
 
@@ -68,6 +70,24 @@ class ClassicClient(unittest.IsolatedAsyncioTestCase):
         expected = {"type": "update", "channel": "deployments", "payload": {"id": 7, "state": "live"}}
         self.assertEqual(await receive(socket), expected)
         await socket.close()
+
+    async def test_over_tls_it_is_the_same_with_either_version(self):
+        certificate, key = (os.path.join(self.state_dir, name) for name in ("edge.pem", "edge.key"))
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"]
+        command += ["-subj", "/CN=edge", "-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key]
+        subprocess.run(command, check=True, capture_output=True)
+        edge = self.start(TAILWATER_TLS__CERTIFICATE=certificate, TAILWATER_TLS__KEY=key)
+        self.assertTrue(edge.ready["ws"].startswith("wss://"), edge.ready)
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = ssl.create_default_context(cafile=certificate)
+            context.minimum_version = context.maximum_version = version
+            socket = await subscribed(edge.ready["ws"], ssl=context)
+            # More than one record holds.
+            payload = "x" * 100_000
+            await publish(edge, "deployments", json.dumps(payload).encode())
+            self.assertEqual((await receive(socket))["payload"], payload)
+            await socket.close()
+            self.assertEqual(socket.close_code, 1000)
 
     async def test_a_wrapper_that_backs_off_exponentially_gets_back_in_after_a_restart(self):
         with socket.socket() as free:

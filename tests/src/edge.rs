@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
+use tailwater_edge::Server;
 use tailwater_edge::config::Config;
-use tailwater_edge::{Server, client};
 
 use crate::{NatsServer, soon};
 
@@ -21,7 +21,6 @@ publish = true
 /// A running edge.
 pub struct Edge {
     server: Server,
-    ws: String,
 }
 
 impl Edge {
@@ -59,12 +58,10 @@ impl Edge {
             ("nats.url", nats.to_owned()),
         ];
         let config = Config::load(Some(file.path()), [], &flags).expect("the configuration is right");
-        let path = config.websocket.path.clone();
         let server = soon("a start", Box::pin(Server::start(config)))
             .await
             .expect("the edge starts");
-        let ws = client::url(server.public_addr(), &path);
-        Self { server, ws }
+        Self { server }
     }
 
     /// An edge for which there is no NATS, with the [`OPEN`] configuration and `config` behind it.
@@ -77,7 +74,7 @@ impl Edge {
 
     /// The WebSocket address.
     pub fn ws(&self) -> &str {
-        &self.ws
+        self.server.ws_url()
     }
 
     /// The server.

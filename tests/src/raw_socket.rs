@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::soon;
@@ -16,9 +16,9 @@ pub const HANDSHAKE: [&str; 5] = [
     "Sec-WebSocket-Version: 13",
 ];
 
-/// One TCP connection to an edge.
-pub struct RawSocket {
-    stream: TcpStream,
+/// One connection to an edge, over TCP or what a test put on top of it.
+pub struct RawSocket<S = TcpStream> {
+    stream: S,
     received: Vec<u8>,
 }
 
@@ -31,10 +31,7 @@ impl RawSocket {
         let stream = soon("a connection", TcpStream::connect(address))
             .await
             .expect("somebody listens");
-        Self {
-            stream,
-            received: Vec::new(),
-        }
+        Self::over(stream)
     }
 
     /// Connects with a small receive buffer, so that what is not read backs up into the edge at once.
@@ -49,10 +46,7 @@ impl RawSocket {
         let stream = soon("a connection", socket.connect(address))
             .await
             .expect("somebody listens");
-        Self {
-            stream,
-            received: Vec::new(),
-        }
+        Self::over(stream)
     }
 
     /// Connects and makes a correct handshake.
@@ -61,6 +55,16 @@ impl RawSocket {
     /// If the edge does not switch protocols.
     pub async fn upgraded(address: SocketAddr) -> Self {
         Self::open(address).await.upgrade().await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> RawSocket<S> {
+    /// Speaks over a stream that is there already.
+    pub fn over(stream: S) -> Self {
+        Self {
+            stream,
+            received: Vec::new(),
+        }
     }
 
     /// Makes a correct handshake.
@@ -74,8 +78,13 @@ impl RawSocket {
     }
 
     /// The stream itself.
-    pub fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &S {
         &self.stream
+    }
+
+    /// The stream itself.
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
     }
 
     /// Sends bytes as they are.

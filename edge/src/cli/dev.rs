@@ -104,8 +104,7 @@ impl Dev {
 
     fn announce(&self, server: &Server, path: &str, embedded: &Embedded) -> anyhow::Result<()> {
         let nats = embedded.url();
-        let (public, admin) = (server.public_addr(), server.admin_addr());
-        let ready = Ready::new(public, admin, path, nats, Some(embedded.pid()));
+        let ready = Ready::new(server, path, nats, Some(embedded.pid()));
         if self.json {
             return ready.print();
         }

@@ -1,9 +1,9 @@
 //! Options that several commands share, and how they become configuration.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use tailwater_edge::Server;
 use tailwater_edge::config::{Config, ConfigErrors, environment};
 
 /// Where the configuration is.
@@ -80,17 +80,12 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    /// The faces of a server that clients reach at `public`.
-    pub(super) fn new(
-        public: SocketAddr,
-        admin: SocketAddr,
-        path: &str,
-        nats: &str,
-        nats_pid: Option<u32>,
-    ) -> Self {
-        let ws = tailwater_edge::client::url(public, path);
-        let http = format!("http://{}", ws.trim_start_matches("ws://").trim_end_matches(path));
-        let admin = format!("http://{admin}");
+    /// The faces of a server whose WebSocket is at `path`.
+    pub(super) fn new(server: &Server, path: &str, nats: &str, nats_pid: Option<u32>) -> Self {
+        let ws = server.ws_url().to_owned();
+        // `http` stands to `ws` as `https` to `wss`.
+        let http = ws.trim_end_matches(path).replacen("ws", "http", 1);
+        let admin = format!("http://{}", server.admin_addr());
         Self {
             http,
             ws,

@@ -41,7 +41,7 @@ impl Serve {
             .join(",");
         let mut server = Server::start(config).await?;
         if self.json {
-            Ready::new(server.public_addr(), server.admin_addr(), &path, &nats, None).print()?;
+            Ready::new(&server, &path, &nats, None).print()?;
         }
         tokio::select! {
             signal = signals.next() => tracing::info!(signal, "stopping"),

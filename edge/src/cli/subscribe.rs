@@ -1,11 +1,12 @@
 //! `tailwater sub`: prints what arrives on channels; comes back by itself when the connection breaks.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use tailwater_edge::client::{Client, ClientError};
+use tailwater_edge::client::{Client, ClientError, Trust};
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::{CloseCode, Reconnect};
 use tailwater_protocol::codec::Codec;
@@ -24,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// standard output is a terminal.
 #[derive(Debug, Args)]
 pub(super) struct Sub {
-    /// WebSocket address of the edge, such as ws://127.0.0.1:8080/ws
+    /// WebSocket address of the edge, such as ws://127.0.0.1:8080/ws or wss://edge.example/ws
     url: String,
     /// Channels or patterns, such as `deployments.42` or 'deployments.*'
     #[arg(required = true)]
@@ -35,6 +36,9 @@ pub(super) struct Sub {
     /// Speak MessagePack with the edge instead of JSON
     #[arg(long)]
     msgpack: bool,
+    /// Certificates (PEM) to trust with a wss:// address, instead of the system's
+    #[arg(long = "ca", value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 /// How a connection ended.
@@ -91,7 +95,9 @@ impl Sub {
     }
 
     async fn connect(&self) -> Result<Client, ClientError> {
-        Client::connect(&self.url, self.msgpack.then_some(Codec::MessagePack)).await
+        let codec = self.msgpack.then_some(Codec::MessagePack);
+        let trust = self.ca.clone().map_or(Trust::System, Trust::File);
+        Client::connect_trusting(&self.url, codec, &trust).await
     }
 }
 
@@ -164,7 +170,7 @@ fn is_worth_another_try(error: &ClientError) -> bool {
         ClientError::Closed { code, .. } => {
             CloseCode::from_code(*code).is_none_or(|code| code.reconnect() != Reconnect::Never)
         }
-        ClientError::Address { .. } | ClientError::Decode(_) => false,
+        ClientError::Address { .. } | ClientError::Trust { .. } | ClientError::Decode(_) => false,
         _ => true,
     }
 }

@@ -311,7 +311,7 @@ fn secret(nats: &mut Section<'_>, key: &str) -> Option<SecretSource> {
 }
 
 /// A file that can be opened.
-fn readable(section: &mut Section<'_>, key: &str) -> Option<PathBuf> {
+pub(super) fn readable(section: &mut Section<'_>, key: &str) -> Option<PathBuf> {
     section.parse_optional(key, |path| match File::open(path) {
         Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_dir()) => {
             Err(format!("is `{path}`, which is a folder: give the file in it"))

@@ -66,6 +66,7 @@ pub(super) const TABLES: &[&str] = &[
     "log",
     "nats",
     "nats.tls",
+    "tls",
     "websocket",
     "outbox",
     "feed",
@@ -200,11 +201,14 @@ pub(super) const KEYS: &[Key] = &[
     optional("nats.tls.cert_file", Kind::Path, "our certificate (PEM); needs `nats.tls.key_file`"),
     optional("nats.tls.key_file", Kind::Path, "key (PEM) of our certificate"),
 
+    optional("tls.certificate", Kind::Path, "certificate (PEM) of the public listener, with its chain; with it the listener speaks TLS only (`https`, `wss`); needs `tls.key`"),
+    optional("tls.key", Kind::Path, "key (PEM: PKCS#8, PKCS#1 or SEC1) of that certificate"),
+
     key("websocket.path", "/ws", Kind::Text, "path of the WebSocket"),
     key("websocket.ping_interval_secs", "25", integer(2, 3600, "seconds"), "pause between pings to a client"),
     key("websocket.pong_timeout_secs", "10", integer(1, 3600, "seconds"), "a client that does not answer a ping for this long is gone; counts up to the next ping at most"),
     key("websocket.max_message_bytes", "65536", integer(256, 64 * MEBIBYTE, "bytes"), "longest message of a client, all fragments together"),
-    key("websocket.header_timeout_secs", "10", integer(1, 300, "seconds"), "how long a client may take to send its request headers"),
+    key("websocket.header_timeout_secs", "10", integer(1, 300, "seconds"), "how long a client may take for its TLS handshake, and again to send its request headers"),
     key("websocket.max_header_bytes", "16384", integer(8192, MEBIBYTE, "bytes"), "longest request line and headers together"),
     key("websocket.close_timeout_secs", "2", integer(0, 60, "seconds"), "how long we wait for a client's close frame after ours"),
     key("websocket.max_channels_per_session", "256", integer(1, 65_536, "channels"), "subscriptions of one client at a time"),

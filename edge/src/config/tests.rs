@@ -1,6 +1,7 @@
 //! The configuration as a whole: sources over sources, each mistake at its place, unknown keys.
 
 mod namespaces;
+mod tls;
 mod values;
 
 use std::path::PathBuf;

@@ -58,7 +58,7 @@ pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[
 pub(super) async fn room(session: &Session, limit: usize, measure: fn(&Outbox) -> usize) {
     poll_fn(|context| {
         while !session.is_ending() && measure(&session.outbox.borrow()) >= limit {
-            if session.socket.poll_write_ready(context).is_pending() {
+            if session.socket.tcp().poll_write_ready(context).is_pending() {
                 return Poll::Pending;
             }
             session.flush();

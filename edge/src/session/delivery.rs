@@ -155,7 +155,12 @@ impl Session {
             return 0;
         }
         match self.socket.try_write(bytes) {
-            Ok(written) => written,
+            Ok(written) => {
+                if self.socket.has_unsent() {
+                    self.waits();
+                }
+                written
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(_) => {
                 self.end(End::Broken);
@@ -172,16 +177,22 @@ impl Session {
         self.flush();
     }
 
-    /// Writes from the outbox until it is empty or the socket takes no more.
+    /// Whether anything is to be written as soon as the socket takes it.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.outbox.borrow().is_empty() || self.socket.has_unsent()
+    }
+
+    /// Writes what the socket has not sent, then from the outbox, until nothing is left or the socket takes no more.
     pub(super) fn flush(&self) {
         let mut outbox = self.outbox.borrow_mut();
-        while !outbox.is_empty() {
+        while !outbox.is_empty() || self.socket.has_unsent() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = outbox.fill(self.codec, &mut slices);
             match self.socket.try_write_vectored(&slices[..used]) {
                 Ok(written) => {
                     outbox.advance(written);
-                    self.stalled_since.set((!outbox.is_empty()).then(Instant::now));
+                    let waits = !outbox.is_empty() || self.socket.has_unsent();
+                    self.stalled_since.set(waits.then(Instant::now));
                     // A socket that was full takes more only because its client reads: that one lives,
                     // though a ping behind its backlog may reach it too late for an answer in time.
                     self.awaiting_pong.set(false);

@@ -42,10 +42,10 @@ fn close_frame(code: CloseCode, reason: &str) -> Bytes {
 async fn write_out(session: &Session) {
     loop {
         session.flush();
-        if session.end.get() == Some(End::Broken) || session.outbox.borrow().is_empty() {
+        if session.end.get() == Some(End::Broken) || !session.has_backlog() {
             return;
         }
-        if session.socket.writable().await.is_err() {
+        if session.socket.tcp().writable().await.is_err() {
             return session.end(End::Broken);
         }
     }
@@ -53,17 +53,17 @@ async fn write_out(session: &Session) {
 
 async fn finish(session: &Session, worker: &Worker) {
     write_out(session).await;
+    session.socket.announce_end();
+    write_out(session).await;
     if session.end.get() == Some(End::Broken) {
         return;
     }
-    if SockRef::from(&session.socket)
-        .shutdown(std::net::Shutdown::Write)
-        .is_err()
-    {
+    let tcp = session.socket.tcp();
+    if SockRef::from(tcp).shutdown(std::net::Shutdown::Write).is_err() {
         return;
     }
-    while session.socket.readable().await.is_ok() {
-        match session.socket.try_read(&mut worker.scratch()) {
+    while tcp.readable().await.is_ok() {
+        match tcp.try_read(&mut worker.scratch()) {
             Ok(0) => return,
             Err(error) if error.kind() != ErrorKind::WouldBlock => return,
             _ => {}

@@ -1,0 +1,7 @@
+//! Clients over TLS: as over plain connections nothing is lost unseen, and what TLS itself asks for is done.
+
+mod authority;
+mod commands;
+mod delivery;
+mod ends;
+mod handshakes;
