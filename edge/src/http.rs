@@ -29,6 +29,8 @@ pub(crate) type Reply = Response<Full<Bytes>>;
 /// A connection that has become a WebSocket.
 pub(crate) struct Upgraded {
     pub(crate) socket: Socket,
+    /// The answer to the handshake, which has not been sent.
+    pub(crate) answer: Vec<u8>,
     /// What the client sent right behind its handshake.
     pub(crate) read_ahead: Bytes,
     pub(crate) codec: Codec,
@@ -38,8 +40,10 @@ pub(crate) struct Upgraded {
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, remote_addr: SocketAddr) -> Option<Upgraded> {
     let settings = worker.config().websocket.clone();
     let agreed = Rc::new(Cell::new(None));
+    let holds = stream.holds();
     let service = service_fn(|mut request: Request<Incoming>| {
         let response = route(worker, &mut request, &agreed);
+        holds.set(agreed.get().is_some());
         tracing::debug!(%remote_addr, method = %request.method(), path = request.uri().path(), status = %response.status(), "request");
         async move { Ok::<_, Infallible>(response) }
     });
@@ -56,10 +60,11 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, remote_addr: Sock
     match ended {
         // It also ends this way without an upgrade: only an agreed codec makes it one.
         Ok(parts) => agreed.get().map(|codec| {
-            let (socket, decrypted) = parts.io.into_inner().into_parts();
+            let stream = parts.io.into_inner().into_parts();
             Upgraded {
-                socket,
-                read_ahead: compact(&parts.read_buf, &decrypted),
+                socket: stream.socket,
+                answer: stream.held,
+                read_ahead: compact(&parts.read_buf, &stream.decrypted),
                 codec,
             }
         }),

@@ -253,10 +253,19 @@ impl Session {
     }
 }
 
+/// Answers the opening handshake, and says `connected`, in one write.
+pub(crate) fn welcome(session: &Session, worker: &Worker, answer: Vec<u8>) {
+    let interval = worker.config().websocket.ping_interval;
+    let interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
+    let connected = Push::Connected(Connected::new(Hex(session.id).to_string(), interval_ms));
+    let mut bytes = answer;
+    bytes.extend_from_slice(&session.codec.encode_frame(&connected.into()));
+    session.push_message(bytes.into());
+}
+
 /// Serves one client until it leaves. `read_ahead` is what the client sent right behind its handshake.
 pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, read_ahead: Bytes) {
     let mut reader = MessageReader::new(worker.config().websocket.max_message_bytes);
-    session.push_message(session.codec.encode_frame(&welcome(session.id, &worker).into()));
     let mut input = Vec::new();
     let mut catch_up = CatchUp::new(&session, &worker);
     if !read_ahead.is_empty() {
@@ -366,12 +375,6 @@ pub(crate) fn leave(session: &Session, worker: &Worker) {
     for subscription in session.subscriptions.take() {
         worker.hub().borrow_mut().remove(subscription.seat, session.codec);
     }
-}
-
-fn welcome(id: u64, worker: &Worker) -> Push {
-    let interval = worker.config().websocket.ping_interval;
-    let interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
-    Push::Connected(Connected::new(Hex(id).to_string(), interval_ms))
 }
 
 /// A session's id as clients and logs see it.

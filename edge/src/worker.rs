@@ -211,11 +211,13 @@ async fn connection(worker: Rc<Worker>, socket: TcpStream, remote_addr: SocketAd
     let upgraded = Box::pin(http_phase(&worker, socket, remote_addr)).await;
     if let Some(http::Upgraded {
         socket,
+        answer,
         read_ahead,
         codec,
     }) = upgraded
     {
         let entered = Entered::new(&worker, codec, remote_addr, socket);
+        session::welcome(&entered.session, &worker, answer);
         if worker.is_stopping() {
             entered.session.end(End::Close(CloseCode::Drain, STOPPING));
         }

@@ -1,8 +1,10 @@
 //! A socket as hyper reads and writes it, for the HTTP phase alone.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
@@ -16,17 +18,42 @@ pub(crate) struct Stream {
     socket: Socket,
     /// What was decrypted and not read yet: records are larger than what is asked for may be.
     decrypted: Vec<u8>,
+    holds: Rc<Cell<bool>>,
+    held: Vec<u8>,
+}
+
+/// What is left of a [`Stream`] after the HTTP phase.
+pub(crate) struct Parts {
+    pub(crate) socket: Socket,
+    /// What was read from it and not taken.
+    pub(crate) decrypted: Vec<u8>,
+    /// What was written since [`Stream::holds`] was set, and has not been sent.
+    pub(crate) held: Vec<u8>,
 }
 
 impl Stream {
     /// `decrypted` has been read from the socket already.
     pub(crate) fn new(socket: Socket, decrypted: Vec<u8>) -> Self {
-        Self { socket, decrypted }
+        Self {
+            socket,
+            decrypted,
+            holds: Rc::default(),
+            held: Vec::new(),
+        }
     }
 
-    /// The socket, and what was read from it and not taken.
-    pub(crate) fn into_parts(self) -> (Socket, Vec<u8>) {
-        (self.socket, self.decrypted)
+    /// While this is set, what is written is kept instead of sent: the answer to an opening handshake goes out with the
+    /// first frame, in one system call.
+    pub(crate) fn holds(&self) -> Rc<Cell<bool>> {
+        self.holds.clone()
+    }
+
+    pub(crate) fn into_parts(self) -> Parts {
+        Parts {
+            socket: self.socket,
+            decrypted: self.decrypted,
+            held: self.held,
+        }
     }
 
     fn take_decrypted(&mut self, buffer: &mut ReadBuf<'_>) {
@@ -36,7 +63,16 @@ impl Stream {
     }
 
     /// Waits until there is room, and writes what is unsent, then some of `slices`.
-    fn poll_write_some(&self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_some(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.holds.get() {
+            let before = self.held.len();
+            slices.iter().for_each(|slice| self.held.extend_from_slice(slice));
+            return Poll::Ready(Ok(self.held.len() - before));
+        }
         loop {
             ready!(self.socket.tcp().poll_write_ready(context))?;
             match self.socket.try_write_vectored(slices) {
@@ -75,12 +111,16 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_some(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -91,8 +131,8 @@ impl AsyncWrite for Stream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.socket.has_unsent() {
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.holds.get() && self.socket.has_unsent() {
             ready!(self.poll_write_some(context, &[]))?;
         }
         Poll::Ready(Ok(()))

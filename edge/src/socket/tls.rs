@@ -187,7 +187,7 @@ impl TlsSocket {
             return Ok(0);
         }
         let mut buffer = self.buffers.received.borrow_mut();
-        let count = self.tcp.try_read(&mut buffer)?;
+        let count = super::try_read(&self.tcp, &mut buffer)?;
         if count == 0 {
             return Ok(0);
         }
