@@ -1,22 +1,44 @@
-//! A WebSocket client that costs little: many of them share a thread and a buffer, and frames are found without
-//! decoding what is in them (RFC 6455 section 5.2). It speaks JSON and believes the server; what checks a server's
-//! manners are the tests.
+//! A WebSocket client that costs little: many of them share a thread and a buffer, one read takes all that there is, and
+//! frames are found without decoding what is in them. What a server wants to hear stands in its dialect.
+
+pub(crate) mod frame;
+mod stream;
 
 use std::cell::RefCell;
-use std::io;
-use std::net::SocketAddr;
+use std::future::poll_fn;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Poll, ready};
 
 use anyhow::Context;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead as _, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpSocket;
+use tokio_rustls::TlsConnector;
 
-/// Bytes that one read takes.
-const READ: usize = 64 * 1024;
+use self::frame::Frames;
+use self::stream::Stream;
+use crate::dialect::Dialect;
+use crate::tailwater::Codec;
+use crate::template::fill;
+use crate::tls;
 
-const TEXT: u8 = 1;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
+/// Bytes that one read takes at most.
+const READ: usize = 256 * 1024;
+
+/// How clients come to a server and speak with it.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    pub(crate) dialect: Dialect,
+    /// Encrypts, where the server wants that.
+    pub(crate) tls: Option<TlsConnector>,
+    /// The codec of our own protocol, where the server speaks it.
+    pub(crate) codec: Option<Codec>,
+    /// The address that clients come from, if it matters.
+    pub(crate) source: Option<Ipv4Addr>,
+    /// Kernel buffer of a client for what it does not read, in bytes.
+    pub(crate) receive_buffer: Option<u32>,
+}
 
 /// What the clients of a thread read into.
 pub(crate) struct Scratch(RefCell<Vec<u8>>);
@@ -29,25 +51,40 @@ impl Scratch {
 
 /// One connection.
 pub(crate) struct Client {
-    stream: TcpStream,
-    /// The beginning of a frame whose end has not come.
+    stream: Stream,
+    /// The beginning of a frame whose end has not come; of whole frames too where they came with the handshake.
     rest: Vec<u8>,
+    /// What came with the handshake has not been looked at.
+    unread: bool,
+    /// Clients of this server send binary frames.
+    binary: bool,
 }
 
 impl Client {
-    /// Connects to `/ws` of the edge at `address`, with a kernel buffer of this many bytes for what is not read.
-    pub(crate) async fn connect(address: SocketAddr, receive_buffer: Option<u32>) -> anyhow::Result<Self> {
+    /// Connects, encrypts if asked to, and makes the opening handshake.
+    pub(crate) async fn open(door: &Door, channel: &str, number: usize) -> anyhow::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        if let Some(bytes) = receive_buffer {
+        if let Some(bytes) = door.receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
         }
-        let mut stream = socket.connect(address).await.context("cannot connect")?;
+        if let Some(source) = door.source {
+            socket.bind((source, 0).into())?;
+        }
+        let stream = socket.connect(door.address).await.context("cannot connect")?;
         stream.set_nodelay(true)?;
-        let request = format!(
-            "GET /ws HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
+        // A connection that leaves must not hold its port for a minute: runs have tens of thousands.
+        stream.set_zero_linger()?;
+        let mut stream = match &door.tls {
+            None => Stream::Plain(stream),
+            Some(connector) => {
+                let stream = connector.connect(tls::server_name(), stream).await;
+                Stream::Tls(Box::new(stream.context("no TLS")?))
+            }
+        };
+        stream
+            .write_all(request(door.address, &door.dialect, channel, number).as_slice())
+            .await?;
+        stream.flush().await?;
         let mut answer = Vec::with_capacity(512);
         let end = loop {
             anyhow::ensure!(stream.read_buf(&mut answer).await? > 0, "closed in the handshake");
@@ -63,134 +100,133 @@ impl Client {
         );
         // What came behind is often all that comes for long: no larger than it is.
         let rest = answer[end..].to_vec();
-        Ok(Self { stream, rest })
+        Ok(Self {
+            unread: !rest.is_empty(),
+            stream,
+            rest,
+            binary: door.dialect.binary,
+        })
     }
 
-    /// Sends a text frame.
-    pub(crate) async fn send(&mut self, text: &str) -> anyhow::Result<()> {
-        Ok(self
-            .stream
-            .write_all(&masked_frame(TEXT, text.as_bytes()))
-            .await?)
+    /// Sends a message.
+    pub(crate) async fn send(&mut self, message: &[u8]) -> anyhow::Result<()> {
+        let opcode = if self.binary { frame::BINARY } else { frame::TEXT };
+        self.write(&frame::masked(opcode, message)).await
     }
 
-    /// Waits until something comes and hands over the text of every frame that is complete. Pings are answered.
-    /// Nothing is lost if it is dropped while it waits.
+    async fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.stream.write_all(bytes).await?;
+        Ok(self.stream.flush().await?)
+    }
+
+    /// Waits until something comes and hands over all messages that are complete, which may be none. Pings are answered.
+    /// Nothing is lost if it is dropped while it waits for something to come.
     ///
     /// # Errors
-    /// At the end of the connection.
-    pub(crate) async fn read(
+    /// At the end of the connection; what came with it has been handed over.
+    pub(crate) async fn read<T>(
         &mut self,
         scratch: &Scratch,
-        mut each: impl FnMut(&[u8]),
-    ) -> anyhow::Result<()> {
-        if !self.rest.is_empty() {
-            // It may hold whole frames that came with the handshake.
-            let rest = std::mem::take(&mut self.rest);
-            let used = self.frames(&rest, &mut each)?;
-            if used > 0 {
-                self.rest.extend_from_slice(&rest[used..]);
-                return Ok(());
-            }
-            self.rest = rest;
-        }
-        loop {
-            self.stream.readable().await?;
+        take: impl FnOnce(&mut Messages<'_>) -> T,
+    ) -> anyhow::Result<T> {
+        let mut take = Some(take);
+        let mut answers = Vec::new();
+        let taken = poll_fn(|context| {
             let mut scratch = scratch.0.borrow_mut();
-            let read = match self.stream.try_read(&mut scratch) {
-                Ok(0) => anyhow::bail!("the edge closed the connection"),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error.into()),
-            };
-            if self.rest.is_empty() {
-                let used = self.frames(&scratch[..read], &mut each)?;
-                self.rest.extend_from_slice(&scratch[used..read]);
-            } else {
-                let mut whole = std::mem::take(&mut self.rest);
-                whole.extend_from_slice(&scratch[..read]);
-                let used = self.frames(&whole, &mut each)?;
-                self.rest.extend_from_slice(&whole[used..]);
+            let kept = self.rest.len();
+            if scratch.len() < kept + READ {
+                scratch.resize(kept + READ, 0);
             }
-            return Ok(());
+            let mut read = 0;
+            if !std::mem::take(&mut self.unread) {
+                let mut buffer = ReadBuf::new(&mut scratch[kept..kept + READ]);
+                ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+                read = buffer.filled().len();
+                if read == 0 {
+                    return Poll::Ready(Err(anyhow::anyhow!("the server closed the connection")));
+                }
+            }
+            scratch[..kept].copy_from_slice(&self.rest);
+            let bytes = &scratch[..kept + read];
+            let mut messages = Messages::new(bytes);
+            let take = take.take().context("a future is not polled after its end")?;
+            let taken = take(&mut messages);
+            messages.by_ref().for_each(drop);
+            self.rest.clear();
+            self.rest.extend_from_slice(&bytes[messages.frames.used()..]);
+            if let Some(reason) = messages.close {
+                let reason = reason.escape_ascii();
+                return Poll::Ready(Err(anyhow::anyhow!("the server closed the connection: {reason}")));
+            }
+            answers = messages.answers;
+            Poll::Ready(Ok(taken))
+        })
+        .await?;
+        if !answers.is_empty() {
+            self.write(&answers).await?;
+        }
+        Ok(taken)
+    }
+}
+
+/// The messages of one read. It answers pings and notices the end, so it is always gone through to the end.
+pub(crate) struct Messages<'a> {
+    frames: Frames<'a>,
+    /// What is to be sent.
+    answers: Vec<u8>,
+    close: Option<&'a [u8]>,
+}
+
+impl<'a> Messages<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            frames: Frames::new(bytes),
+            answers: Vec::new(),
+            close: None,
         }
     }
 
-    /// Hands over the whole frames in `bytes`; says where they end.
-    fn frames(&self, bytes: &[u8], each: &mut impl FnMut(&[u8])) -> anyhow::Result<usize> {
-        let mut used = 0;
-        while let Some((opcode, header, length)) = frame_header(&bytes[used..]) {
-            let begin = used + header;
-            let Some(body) = bytes.get(begin..begin + length) else {
-                break;
-            };
-            match opcode {
-                TEXT => each(body),
-                // It fits, unless the edge reads nothing, and then it is about to close the connection.
-                PING => drop(self.stream.try_write(&masked_frame(PONG, body))),
-                CLOSE => anyhow::bail!("the edge closed the connection: {}", body.escape_ascii()),
+    /// Sends a message, once the others have been looked at.
+    pub(crate) fn answer(&mut self, binary: bool, message: &[u8]) {
+        let opcode = if binary { frame::BINARY } else { frame::TEXT };
+        self.answers.extend_from_slice(&frame::masked(opcode, message));
+    }
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.frames.next()? {
+                (..=frame::BINARY, body) => return Some(body),
+                (frame::PING, body) => self.answers.extend_from_slice(&frame::masked(frame::PONG, body)),
+                (frame::CLOSE, body) => self.close = Some(body),
                 _ => {}
             }
-            used = begin + length;
         }
-        Ok(used)
     }
 }
 
-/// Opcode, length of the header and length of the body; nothing before the header is complete.
-fn frame_header(bytes: &[u8]) -> Option<(u8, usize, usize)> {
-    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    let (header, length) = match second {
-        126 => (
-            4,
-            u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
-        ),
-        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
-        short => (2, u64::from(short)),
-    };
-    Some((first & 0x0f, header, usize::try_from(length).ok()?))
-}
-
-/// A client's frame: masked, as it must be, with a key that changes nothing.
-fn masked_frame(opcode: u8, body: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | opcode];
-    match (u8::try_from(body.len()), u16::try_from(body.len())) {
-        (Ok(short @ ..126), _) => frame.push(0x80 | short),
-        (_, Ok(medium)) => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&medium.to_be_bytes());
-        }
-        _ => {
-            frame.push(0x80 | 127);
-            frame.extend_from_slice(&(body.len() as u64).to_be_bytes());
-        }
+/// The opening handshake's request (RFC 6455 section 4.1).
+fn request(address: SocketAddr, dialect: &Dialect, channel: &str, number: usize) -> Vec<u8> {
+    let mut request = b"GET ".to_vec();
+    request.extend_from_slice(&fill(dialect.path.as_bytes(), channel, number));
+    request.extend_from_slice(
+        format!(
+            " HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        )
+        .as_bytes(),
+    );
+    if let Some(subprotocol) = dialect.subprotocol {
+        request.extend_from_slice(format!("Sec-WebSocket-Protocol: {subprotocol}\r\n").as_bytes());
     }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(body);
-    frame
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_of_all_three_forms_are_read() {
-        assert_eq!(frame_header(b"\x81\x05Hello"), Some((TEXT, 2, 5)));
-        assert_eq!(frame_header(b"\x82\x7e\x01\x00"), Some((2, 4, 256)));
-        assert_eq!(
-            frame_header(b"\x81\x7f\0\0\0\0\0\x01\0\0"),
-            Some((TEXT, 10, 65_536))
-        );
-        for short in [&b""[..], b"\x81", b"\x81\x7e\x01", b"\x81\x7f\0\0\0\0\0\x01\0"] {
-            assert_eq!(frame_header(short), None);
-        }
+    for line in &dialect.headers {
+        request.extend_from_slice(&fill(line.as_bytes(), channel, number));
+        request.extend_from_slice(b"\r\n");
     }
-
-    #[test]
-    fn what_is_sent_is_masked() {
-        assert_eq!(masked_frame(TEXT, b"hi"), b"\x81\x82\0\0\0\0hi");
-        assert_eq!(masked_frame(TEXT, &[b'x'; 126])[..4], [0x81, 0xfe, 0, 126]);
-        assert_eq!(masked_frame(TEXT, &[b'x'; 65_536])[..2], [0x81, 0xff]);
-    }
+    request.extend_from_slice(b"\r\n");
+    request
 }

@@ -13,6 +13,9 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::pin;
+use crate::tls::Certificate;
+
 /// The longest that a server may take to be ready.
 const READY: Duration = Duration::from_secs(30);
 
@@ -47,6 +50,19 @@ impl Nats {
         self.embedded.pid()
     }
 
+    /// What it says of itself when it is connected to.
+    pub(crate) async fn version(&self) -> anyhow::Result<String> {
+        let address = self.url().trim_start_matches("nats://");
+        let mut line = String::new();
+        let read = async {
+            let stream = TcpStream::connect(address).await?;
+            BufReader::new(stream).read_line(&mut line).await
+        };
+        timeout(READY, read).await.context("NATS does not answer")??;
+        let info: serde_json::Value = serde_json::from_str(line.trim_start_matches("INFO"))?;
+        Ok(info["version"].as_str().unwrap_or("unknown").to_owned())
+    }
+
     pub(crate) async fn stop(self) {
         self.embedded.stop().await;
     }
@@ -61,8 +77,8 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    /// Starts the program at `binary` on free ports and waits until it is ready.
-    pub(crate) async fn start(binary: &Path, nats: &str, config: &str) -> anyhow::Result<Self> {
+    /// Starts the program at `binary` on free ports, on one core if asked to, and waits until it is ready.
+    async fn start(binary: &Path, nats: &str, config: &str, core: Option<usize>) -> anyhow::Result<Self> {
         let file = tempfile::Builder::new().suffix(".toml").tempfile()?;
         std::fs::write(file.path(), config)?;
         let mut command = Command::new(binary);
@@ -78,10 +94,7 @@ impl Edge {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
-        let mut child = command.spawn().with_context(|| {
-            let path = binary.display();
-            format!("cannot run {path}: build it with `cargo build --release`, or name it with --edge")
-        })?;
+        let mut child = pin::spawn_on(core, &mut command).with_context(|| missing(binary))?;
         let pid = child.id().context("the edge has ended")?;
         let output = child.stdout.take().context("its output is a pipe")?;
         let mut lines = BufReader::new(output).lines();
@@ -118,6 +131,11 @@ impl Edge {
     }
 }
 
+fn missing(binary: &Path) -> String {
+    let path = binary.display();
+    format!("cannot run {path}: build it with `cargo build --release`, or name it with --edge")
+}
+
 fn address_in(ready: &serde_json::Value, key: &str) -> anyhow::Result<SocketAddr> {
     let url = ready[key]
         .as_str()
@@ -143,33 +161,27 @@ async fn wait_until_ready(admin: SocketAddr) {
     }
 }
 
-/// How the edge under test is started.
+/// The edge under test.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct EdgeOptions {
     /// The `tailwater` program to measure
     #[arg(long, value_name = "PATH", default_value = "target/release/tailwater")]
-    edge: PathBuf,
+    pub(crate) edge: PathBuf,
     /// Threads of the edge that serve clients
     #[arg(long, default_value_t = 1)]
-    workers: usize,
+    pub(crate) workers: usize,
 }
 
 /// Whether channels are live or durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
+    #[default]
     Live,
     Durable,
 }
 
 impl Kind {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Durable => "durable",
-        }
-    }
-
     /// A channel of this kind.
     pub(crate) fn channel(self, name: &str) -> String {
         match self {
@@ -183,8 +195,27 @@ impl Kind {
 pub(crate) const STREAM: &str = "D";
 
 impl EdgeOptions {
-    /// Starts an edge with live channels, and with durable ones if a kind asks for them.
-    pub(crate) async fn start(&self, nats: &Nats, kinds: &[Kind]) -> anyhow::Result<Edge> {
+    /// What the program says of itself.
+    ///
+    /// # Errors
+    /// If it cannot be run: then it says how it is built.
+    pub(crate) async fn version(&self) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.edge);
+        command.arg("--version").stdin(Stdio::null());
+        let output = timeout(READY, command.output()).await?;
+        let output = output.with_context(|| missing(&self.edge))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.trim().trim_start_matches("tailwater ").to_owned())
+    }
+
+    /// Starts an edge with live channels and, if they are asked for, durable ones; with TLS if there is a certificate.
+    pub(crate) async fn start(
+        &self,
+        nats: &Nats,
+        kind: Kind,
+        certificate: Option<&Certificate>,
+        core: Option<usize>,
+    ) -> anyhow::Result<Edge> {
         let workers = self.workers;
         // Who stalls cannot answer pings, and is to be kept all the same.
         let mut config = format!(
@@ -192,9 +223,16 @@ impl EdgeOptions {
              [websocket]\nping_interval_secs = 3600\npong_timeout_secs = 3600\n\
              [namespace.l]\nchannels = \"l.>\"\nanonymous = true\n"
         );
-        if kinds.contains(&Kind::Durable) {
+        if kind == Kind::Durable {
             config.push_str("[namespace.d]\nchannels = \"d.>\"\ndurable = true\nanonymous = true\n");
         }
-        Edge::start(&self.edge, nats.url(), &config).await
+        if let Some(certificate) = certificate {
+            config.push_str(&format!(
+                "[tls]\ncertificate = {:?}\nkey = {:?}\n",
+                certificate.chain(),
+                certificate.key()
+            ));
+        }
+        Edge::start(&self.edge, nats.url(), &config, core).await
     }
 }

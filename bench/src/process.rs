@@ -45,6 +45,41 @@ pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     Ok(kibibytes * 1024)
 }
 
+/// What the kernel keeps for this process and all others, in bytes: its slabs, most of which are sockets while tens of
+/// thousands are open (`proc(5)`, `Slab` of `meminfo`).
+pub(crate) fn slab_bytes() -> anyhow::Result<u64> {
+    let memory = std::fs::read_to_string("/proc/meminfo")?;
+    let line = memory.lines().find_map(|line| line.strip_prefix("Slab:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next());
+    let kibibytes: u64 = kibibytes.context("the kernel does not say")?.parse()?;
+    Ok(kibibytes * 1024)
+}
+
+/// What the kernel holds in the send queues of the connections of a local port, in bytes: sent and not acknowledged, or
+/// not sent (`/proc/net/tcp`, `tx_queue`); so many of the largest together.
+pub(crate) fn largest_send_queues(port: u16, connections: usize) -> u64 {
+    // Servers that listen on both have their connections in the table of IPv6.
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(std::fs::read_to_string);
+    let mut queues: Vec<u64> = tables
+        .iter()
+        .flatten()
+        .flat_map(|table| table.lines().filter_map(|line| send_queue(line, port)))
+        .collect();
+    queues.sort_unstable_by(|a, b| b.cmp(a));
+    queues.iter().take(connections).sum()
+}
+
+/// The send queue that a line of `/proc/net/tcp` tells of, if it is about an established connection of this port.
+fn send_queue(line: &str, port: u16) -> Option<u64> {
+    const ESTABLISHED: &str = "01";
+    let mut fields = line.split_whitespace().skip(1);
+    let (_, local) = fields.next()?.rsplit_once(':')?;
+    let (_peer, state, queues) = (fields.next()?, fields.next()?, fields.next()?);
+    let queue = queues.split(':').next()?;
+    let ours = u16::from_str_radix(local, 16).ok()? == port && state == ESTABLISHED;
+    u64::from_str_radix(queue, 16).ok().filter(|_| ours)
+}
+
 /// Raises the limit of open files as far as it goes.
 ///
 /// # Errors
@@ -59,4 +94,22 @@ pub(crate) fn make_room_for(connections: usize) -> anyhow::Result<()> {
         "{connections} connections need more than the {files} files that a process may open: raise `ulimit -Hn`"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn send_queues_are_those_of_established_connections_of_the_port() {
+        let line =
+            "  3: 0100007F:1F90 0100007F:C350 01 0001A2B0:00000000 01:00000014 00000000 0 0 7 2 0 20 4";
+        assert_eq!(send_queue(line, 8080), Some(0x1a2b0));
+        assert_eq!(send_queue(line, 8081), None);
+        assert_eq!(send_queue(&line.replace(" 01 0001", " 0A 0001"), 8080), None);
+        assert_eq!(
+            send_queue("  sl  local_address rem_address   st tx_queue", 8080),
+            None
+        );
+    }
 }

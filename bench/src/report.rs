@@ -5,30 +5,6 @@ use std::io::Write;
 
 use serde::Serialize;
 
-/// Quantiles of a delay, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct Delays {
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    pub(crate) max: f64,
-}
-
-impl Delays {
-    /// The quantiles of `microseconds`, which this sorts.
-    pub(crate) fn of(microseconds: &mut [u32]) -> Self {
-        microseconds.sort_unstable();
-        let Some(last) = microseconds.len().checked_sub(1) else {
-            return Self::default();
-        };
-        let at = |percent: usize| f64::from(microseconds[last * percent / 100]) / 1e3;
-        Self {
-            p50: at(50),
-            p99: at(99),
-            max: at(100),
-        }
-    }
-}
-
 /// A figure that was measured several times.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
@@ -59,12 +35,39 @@ impl Spread {
 
 impl fmt::Display for Spread {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.median.is_nan() {
+        let Self { median, min, max } = *self;
+        if median.is_nan() {
             return out.write_str("-");
         }
-        let digits = if self.max.abs() >= 100.0 { 0 } else { 2 };
-        let Self { median, min, max } = self;
-        write!(out, "{median:.digits$} [{min:.digits$}..{max:.digits$}]")
+        if min.to_bits() == max.to_bits() {
+            return Short(median).fmt(out);
+        }
+        write!(out, "{} [{}..{}]", Short(median), Short(min), Short(max))
+    }
+}
+
+/// A figure for people: three digits or all that stand before the point, with commas.
+pub(crate) struct Short(pub(crate) f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(figure) = *self;
+        let digits = match figure.abs() {
+            100.0.. => 0,
+            10.0.. => 1,
+            _ => 2,
+        };
+        let text = format!("{figure:.digits$}");
+        let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+        let (sign, whole) = whole.split_at(usize::from(whole.starts_with('-')));
+        out.write_str(sign)?;
+        for (place, digit) in whole.chars().enumerate() {
+            if place > 0 && (whole.len() - place).is_multiple_of(3) {
+                out.write_str(",")?;
+            }
+            write!(out, "{digit}")?;
+        }
+        out.write_str(rest)
     }
 }
 
@@ -122,7 +125,23 @@ impl Table {
     }
 
     pub(crate) fn row(&mut self, cells: &[&dyn fmt::Display]) {
-        self.rows.push(cells.iter().map(ToString::to_string).collect());
+        self.cells(cells.iter().map(ToString::to_string).collect());
+    }
+
+    /// A row that has been written already.
+    pub(crate) fn cells(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// As Markdown.
+    pub(crate) fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let mut rows = self.rows.iter();
+        let Some(heading) = rows.next() else {
+            return String::new();
+        };
+        let rule = vec!["---".to_owned(); heading.len()];
+        rows.fold(line(heading) + &line(&rule), |text, row| text + &line(row))
     }
 }
 
@@ -157,6 +176,16 @@ pub(crate) fn figure(count: u64) -> f64 {
     count as f64
 }
 
+/// A figure that is a count, as one; 0 for less.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates"
+)]
+pub(crate) fn whole(figure: f64) -> u32 {
+    figure as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,14 +194,9 @@ mod tests {
     fn a_spread_has_the_median_of_odd_and_even_numbers_of_figures() {
         assert_eq!(Spread::of([3.0, 1.0, 2.0]).to_string(), "2.00 [1.00..3.00]");
         assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        assert_eq!(Spread::of([1_234_567.0]).to_string(), "1,234,567");
+        assert_eq!(Spread::of([-1234.5, 99.96]).to_string(), "-567 [-1,234..100.0]");
         assert_eq!(Spread::of([]).to_string(), "-");
         assert!(!Goal::at_most(1.0, Spread::of([])).reached);
-    }
-
-    #[test]
-    fn delays_are_quantiles_in_milliseconds() {
-        let mut delays: Vec<u32> = (0..=100).rev().map(|n| n * 1000).collect();
-        let delays = Delays::of(&mut delays);
-        assert_eq!((delays.p50, delays.p99, delays.max), (50.0, 99.0, 100.0));
     }
 }

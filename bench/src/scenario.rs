@@ -1,6 +1,9 @@
-//! What is put on an edge, or on a part of it.
+//! What is put on a server, or on a part of ours.
 
-pub(crate) mod fanout;
+pub(crate) mod connect;
+pub(crate) mod idle;
+pub(crate) mod load;
+pub(crate) mod max;
 pub(crate) mod reader;
-pub(crate) mod reconnect;
-pub(crate) mod stalled;
+pub(crate) mod resume;
+pub(crate) mod slow;
