@@ -60,6 +60,9 @@ pub(crate) struct Client {
     binary: bool,
 }
 
+/// The port of the first client that has a source address of its own: below those that Linux gives out by itself.
+const FIRST_PORT: u16 = 10_000;
+
 impl Client {
     /// Connects, encrypts if asked to, and makes the opening handshake.
     pub(crate) async fn open(door: &Door, channel: &str, number: usize) -> anyhow::Result<Self> {
@@ -68,7 +71,13 @@ impl Client {
             socket.set_recv_buffer_size(bytes)?;
         }
         if let Some(source) = door.source {
-            socket.bind((source, 0).into())?;
+            // Among so many that are taken the kernel would search milliseconds for a port.
+            let port = u16::try_from(number)
+                .ok()
+                .and_then(|number| FIRST_PORT.checked_add(number));
+            let port = port.context("too many clients for one source address")?;
+            socket.set_reuseaddr(true)?;
+            socket.bind((source, port).into())?;
         }
         let stream = socket.connect(door.address).await.context("cannot connect")?;
         stream.set_nodelay(true)?;

@@ -249,12 +249,18 @@ async fn run(mut command: Command, log: &Path, limit: Duration, what: &str) -> a
     let status = timeout(limit, child.wait())
         .await
         .with_context(|| format!("it takes longer than {limit:?}: see {}", log.display()))??;
-    anyhow::ensure!(
-        status.success(),
-        "{status} (see {})\n{}",
-        log.display(),
-        last_lines(log)
-    );
+    if !status.success() {
+        let lines = last_lines(log);
+        say(format_args!(
+            "{what} failed; all of its log: {}\n{lines}",
+            log.display()
+        ));
+        // Reports quote it: the line that says why, without places of this machine.
+        anyhow::bail!(
+            "{what} failed: {}",
+            lines.lines().last().unwrap_or_default().trim()
+        );
+    }
     Ok(())
 }
 
