@@ -2,7 +2,7 @@
 //! sessions of all workers.
 //!
 //! The feed is a thread of its own. It owns the connection for live subscriptions, encodes what arrives
-//! once per codec in use (`reader`) and hands it to the workers (`inbox`). It never waits for a worker.
+//! once per encoding in use (`reader`) and hands it to the workers (`inbox`). It never waits for a worker.
 //!
 //! Durable channels lose nothing: `sequence` sees what is missing, and `stream_feed` finds out up to where a channel
 //! has come after anything that may have broken the order; the workers then read what they lack (see
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use dashmap::{DashMap, Entry};
 use tailwater_protocol::channel::Channel;
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tokio::sync::{mpsc, watch};
 
 pub use inbox::{Delivery, Inbox};
@@ -61,7 +61,7 @@ pub struct FeedHandle {
 }
 
 impl FeedHandle {
-    /// Adds a subscriber of `worker` that speaks `codec` to the interest in `channel`, and waits until
+    /// Adds a subscriber of `worker` that can read `encoding` to the interest in `channel`, and waits until
     /// the NATS server that we are connected to has confirmed it: what is published through that
     /// server from then on arrives.
     ///
@@ -71,11 +71,11 @@ impl FeedHandle {
     pub async fn join(
         &self,
         worker: usize,
-        codec: Codec,
+        encoding: impl Into<Encoding>,
         channel: &Channel,
         terms: &Terms,
     ) -> Result<Membership, BrokerError> {
-        let membership = self.enter(worker, codec, channel, terms);
+        let membership = self.enter(worker, encoding.into(), channel, terms);
         let waited = tokio::time::timeout(JOIN_TIMEOUT, self.confirm(membership.interest())).await;
         waited.unwrap_or(Err(BrokerError::Unavailable {
             timeout: JOIN_TIMEOUT,
@@ -96,7 +96,7 @@ impl FeedHandle {
     }
 
     /// Becomes a member of an existing interest or of a new one.
-    fn enter(&self, worker: usize, codec: Codec, channel: &Channel, terms: &Terms) -> Membership {
+    fn enter(&self, worker: usize, encoding: Encoding, channel: &Channel, terms: &Terms) -> Membership {
         let subject = terms.prefix.subject(channel);
         let timeline = terms.stream.as_ref().map(|stream| {
             let timeline = self.timelines.entry(stream.name.clone());
@@ -114,13 +114,13 @@ impl FeedHandle {
         };
         let entry = self.registry.entry(key.clone());
         if let Entry::Occupied(occupied) = &entry
-            && let Some(membership) = occupied.get().join(worker, codec)
+            && let Some(membership) = occupied.get().join(worker, encoding)
         {
             return membership;
         }
         let id = InterestId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let interest = Arc::new(Interest::new(id, key, terms.clone(), timeline));
-        let membership = interest.join(worker, codec).expect("a new interest is open");
+        let membership = interest.join(worker, encoding).expect("a new interest is open");
         entry.insert(interest);
         membership
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use tailwater_protocol::batch::Batch;
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep};
 
@@ -78,8 +78,8 @@ impl Cursor {
     }
 }
 
-/// Names one read of the stream: the channel, the life of its stream, the codec and the first sequence.
-type Flight = (InterestId, u32, Codec, u64);
+/// Names one read of the stream: the channel, the life of its stream, the encoding and the first sequence.
+type Flight = (InterestId, u32, Encoding, u64);
 
 /// The reader of stored publications; one for the process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -177,8 +177,11 @@ impl History {
     }
 
     /// What is at hand behind `cursor`, without asking NATS.
-    pub fn recent(&self, interest: &Interest, codec: Codec, cursor: Cursor) -> Option<Chunk> {
-        let span = self.shared.spans.behind(interest.id(), codec, cursor.offset())?;
+    pub fn recent(&self, interest: &Interest, encoding: Encoding, cursor: Cursor) -> Option<Chunk> {
+        let span = self
+            .shared
+            .spans
+            .behind(interest.id(), encoding, cursor.offset())?;
         let lost = judge::at_hand(interest, &span, cursor)?;
         Some(chunk(&span, lost))
     }
@@ -191,17 +194,17 @@ impl History {
     pub async fn read(
         &self,
         interest: &Interest,
-        codec: Codec,
+        encoding: Encoding,
         cursor: Cursor,
         goal: u64,
     ) -> Result<Chunk, BrokerError> {
         let deadline = Instant::now() + READ_TIMEOUT;
         let at = cursor.offset();
         loop {
-            if let Some(chunk) = self.recent(interest, codec, cursor) {
+            if let Some(chunk) = self.recent(interest, encoding, cursor) {
                 return Ok(chunk);
             }
-            let span = self.covering(interest, codec, at, deadline).await?;
+            let span = self.covering(interest, encoding, at, deadline).await?;
             if span.to > at {
                 let lost = judge::against_stream(self.wire(), interest, &span, cursor).await?;
                 return Ok(chunk(&span, lost));
@@ -241,33 +244,33 @@ impl History {
     async fn covering(
         &self,
         interest: &Interest,
-        codec: Codec,
+        encoding: Encoding,
         at: u64,
         deadline: Instant,
     ) -> Result<Arc<Span>, BrokerError> {
         let bound = fetch::bound(interest, at);
-        let known = self.shared.spans.stored(interest.id(), codec, bound - 1);
+        let known = self.shared.spans.stored(interest.id(), encoding, bound - 1);
         // Large publications fill an answer before the cursor is reached.
         let falls_short = known.is_some_and(|span| span.to <= at && span.to >= bound);
         if bound < at && !falls_short {
-            let span = self.fetch(interest, codec, bound, deadline).await?;
+            let span = self.fetch(interest, encoding, bound, deadline).await?;
             if span.to > at {
                 return Ok(span);
             }
         }
-        self.fetch(interest, codec, at.max(1), deadline).await
+        self.fetch(interest, encoding, at.max(1), deadline).await
     }
 
     /// Reads from sequence `start` on; one read for all who ask at the same time.
     async fn fetch(
         &self,
         interest: &Interest,
-        codec: Codec,
+        encoding: Encoding,
         start: u64,
         deadline: Instant,
     ) -> Result<Arc<Span>, BrokerError> {
         let life = interest.place().map_or(0, |place| place.life);
-        let flight: Flight = (interest.id(), life, codec, start);
+        let flight: Flight = (interest.id(), life, encoding, start);
         let cell = self.shared.flights.entry(flight).or_default().clone();
         let _landing = Landing {
             flights: &self.shared.flights,
@@ -277,12 +280,12 @@ impl History {
         let read = async {
             let _turn = self.turn().await?;
             let within = deadline.saturating_duration_since(Instant::now());
-            let span = fetch::fetch(self.wire(), interest, codec, start, within).await?;
+            let span = fetch::fetch(self.wire(), interest, encoding, start, within).await?;
             // Not what the stream was before it began anew: the feed forgets what is here once it knows, so what is added
             // later has to be looked at again.
             let is_same_life = || interest.place().is_some_and(|place| place.life == life);
             if is_same_life() && !span.batch.is_empty() {
-                self.shared.spans.add(interest.id(), codec, span.clone());
+                self.shared.spans.add(interest.id(), encoding, span.clone());
                 if !is_same_life() {
                     self.shared.spans.forget(interest.id());
                 }

@@ -3,7 +3,7 @@
 //! - [`config`]: servers, credentials, TLS and timeouts, as the edge hands them over.
 //! - [`connection`]: the connection for publications: connects, reconnects for ever, says how it is.
 //! - [`subject`]: the one place where a channel becomes a NATS subject and back.
-//! - [`feed`]: live publications: one NATS subscription a channel and process, encoded once a codec,
+//! - [`feed`]: live publications: one NATS subscription a channel and process, encoded once a codec and form,
 //!   handed to the workers through bounded inboxes.
 //! - [`history`]: reads durable channels back, from a ring of what was published lately or from their streams.
 //! - [`wire`]: the lean reader of NATS that the feed stands on.

@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 
 use crate::socket::{Socket, Stream};
 use crate::upgrade;
@@ -33,7 +33,8 @@ pub(crate) struct Upgraded {
     pub(crate) answer: Vec<u8>,
     /// What the client sent right behind its handshake.
     pub(crate) read_ahead: Bytes,
-    pub(crate) codec: Codec,
+    /// What the client can read.
+    pub(crate) encoding: Encoding,
 }
 
 /// Serves HTTP/1.1 until the connection ends or becomes a WebSocket.
@@ -58,14 +59,14 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, remote_addr: Sock
         return None;
     };
     match ended {
-        // It also ends this way without an upgrade: only an agreed codec makes it one.
-        Ok(parts) => agreed.get().map(|codec| {
+        // It also ends this way without an upgrade: only an agreed encoding makes it one.
+        Ok(parts) => agreed.get().map(|encoding| {
             let stream = parts.io.into_inner().into_parts();
             Upgraded {
                 socket: stream.socket,
                 answer: stream.held,
                 read_ahead: compact(&parts.read_buf, &stream.decrypted),
-                codec,
+                encoding,
             }
         }),
         Err(error) => {
@@ -75,12 +76,13 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, remote_addr: Sock
     }
 }
 
-fn route(worker: &Worker, request: &mut Request<Incoming>, agreed: &Cell<Option<Codec>>) -> Reply {
+fn route(worker: &Worker, request: &mut Request<Incoming>, agreed: &Cell<Option<Encoding>>) -> Reply {
     let path = request.uri().path();
     if path == worker.config().websocket.path {
-        return match upgrade::upgrade(request) {
-            Ok((response, codec)) => {
-                agreed.set(Some(codec));
+        let compress = worker.config().namespaces.any_compresses();
+        return match upgrade::upgrade(request, compress) {
+            Ok((response, encoding)) => {
+                agreed.set(Some(encoding));
                 response
             }
             Err(refusal) => refusal.response(),

@@ -11,10 +11,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use tailwater_broker::feed::{Delivery, InterestId};
+use tailwater_broker::feed::{Delivery, InterestId, Membership};
 use tailwater_protocol::batch::Batch;
 use tailwater_protocol::channel::Channel;
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
 use crate::config::SlowConsumer;
@@ -29,16 +29,19 @@ const TURN: usize = 256;
 /// The subscribers of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
-    audiences: HashMap<InterestId, Audience>,
+    audiences: HashMap<AudienceKey, Audience>,
 }
 
-/// All sessions of this worker that subscribe to one channel.
+/// Names an audience: the channel, and the encoding that its sessions get.
+type AudienceKey = (InterestId, Encoding);
+
+/// All sessions of this worker that get the same frames of one channel.
 #[derive(Debug)]
 struct Audience {
     channel: Channel,
     kind: Kind,
-    /// By codec; an empty place is a session that left during a walk.
-    sessions: [Vec<Option<Seated>>; 2],
+    /// An empty place is a session that left during a walk.
+    sessions: Vec<Option<Seated>>,
     /// A walk is under way: nobody may change places.
     walking: bool,
 }
@@ -70,37 +73,32 @@ pub(crate) struct Seat {
     pub(crate) place: usize,
 }
 
-fn side(codec: Codec) -> usize {
-    match codec {
-        Codec::Json => 0,
-        Codec::MessagePack => 1,
-    }
-}
-
 impl Hub {
     /// Adds a session to the audience of a live channel and says where it stands.
     pub(crate) fn add(
         &mut self,
-        interest: InterestId,
-        channel: &Channel,
+        membership: &Membership,
         policy: SlowConsumer,
         session: &Rc<Session>,
     ) -> Seat {
-        let audience = self.audiences.entry(interest).or_insert_with(|| Audience {
-            channel: channel.clone(),
+        let interest = membership.interest();
+        let key = (interest.id(), membership.encoding());
+        let audience = self.audiences.entry(key).or_insert_with(|| Audience {
+            channel: interest.channel().clone(),
             kind: Kind::Live(policy),
-            sessions: Default::default(),
+            sessions: Vec::new(),
             walking: false,
         });
-        audience.seat(interest, session, 0)
+        audience.seat(interest.id(), session, 0)
     }
 
     /// Takes the session at `seat` out of its audience.
-    pub(crate) fn remove(&mut self, seat: Seat, codec: Codec) {
-        let Some(audience) = self.audiences.get_mut(&seat.interest) else {
+    pub(crate) fn remove(&mut self, seat: Seat, encoding: Encoding) {
+        let key = (seat.interest, encoding);
+        let Some(audience) = self.audiences.get_mut(&key) else {
             return;
         };
-        let sessions = &mut audience.sessions[side(codec)];
+        let sessions = &mut audience.sessions;
         if audience.walking {
             sessions[seat.place] = None;
             return;
@@ -109,51 +107,45 @@ impl Hub {
         if let Some(Some(moved)) = sessions.get(seat.place) {
             moved.session.move_seat(seat);
         }
-        self.drop_if_empty(seat.interest);
+        self.drop_if_empty(key);
     }
 
-    fn drop_if_empty(&mut self, interest: InterestId) {
-        let empty = |audience: &Audience| audience.sessions.iter().all(Vec::is_empty);
-        if self.audiences.get(&interest).is_some_and(empty) {
-            self.audiences.remove(&interest);
+    fn drop_if_empty(&mut self, key: AudienceKey) {
+        let empty = |audience: &Audience| audience.sessions.is_empty();
+        if self.audiences.get(&key).is_some_and(empty) {
+            self.audiences.remove(&key);
         }
     }
 
     /// Starts a walk: until its end, places are kept.
-    fn begin_walk(&mut self, interest: InterestId) -> bool {
+    fn begin_walk(&mut self, key: AudienceKey) -> bool {
         self.audiences
-            .get_mut(&interest)
+            .get_mut(&key)
             .map(|audience| audience.walking = true)
             .is_some()
     }
 
-    fn end_walk(&mut self, interest: InterestId) {
-        let Some(audience) = self.audiences.get_mut(&interest) else {
+    fn end_walk(&mut self, key: AudienceKey) {
+        let Some(audience) = self.audiences.get_mut(&key) else {
             return;
         };
         audience.walking = false;
-        for sessions in &mut audience.sessions {
-            if sessions.iter().all(Option::is_some) {
-                continue;
-            }
-            sessions.retain(Option::is_some);
-            for (place, seated) in sessions.iter().flatten().enumerate() {
-                seated.session.move_seat(Seat { interest, place });
-            }
+        let sessions = &mut audience.sessions;
+        if sessions.iter().all(Option::is_some) {
+            return;
         }
-        self.drop_if_empty(interest);
+        sessions.retain(Option::is_some);
+        let (interest, _) = key;
+        for (place, seated) in sessions.iter().flatten().enumerate() {
+            seated.session.move_seat(Seat { interest, place });
+        }
+        self.drop_if_empty(key);
     }
 
     /// Calls `deliver` for one turn of the audience, from `place` on; the next place, if there is one.
-    fn turn(
-        &self,
-        interest: InterestId,
-        codec: Codec,
-        place: usize,
-        deliver: &impl Fn(&Audience, &Seated),
-    ) -> Option<usize> {
-        let audience = self.audiences.get(&interest)?;
-        let sessions = &audience.sessions[side(codec)];
+    fn turn(&self, key: AudienceKey, place: usize, deliver: &impl Fn(&Audience, &Seated)) -> Option<usize> {
+        let audience = self.audiences.get(&key)?;
+        let sessions = &audience.sessions;
         let end = sessions.len().min(place + TURN);
         for seated in sessions[place.min(end)..end].iter().flatten() {
             deliver(audience, seated);
@@ -164,14 +156,13 @@ impl Hub {
 
 impl Audience {
     fn seat(&mut self, interest: InterestId, session: &Rc<Session>, after: u64) -> Seat {
-        let sessions = &mut self.sessions[side(session.codec())];
-        sessions.push(Some(Seated {
+        self.sessions.push(Some(Seated {
             session: session.clone(),
             after: Cell::new(after),
         }));
         Seat {
             interest,
-            place: sessions.len() - 1,
+            place: self.sessions.len() - 1,
         }
     }
 }
@@ -182,11 +173,11 @@ pub(crate) async fn deliver(hub: &RefCell<Hub>, deliveries: &mut Vec<Delivery>, 
         match delivery {
             Delivery::Batch {
                 interest,
-                codec,
+                encoding,
                 batch,
                 span: None,
             } => {
-                walk(hub, interest, codec, |audience, seated| {
+                walk(hub, (interest, encoding), |audience, seated| {
                     if let Kind::Live(policy) = audience.kind {
                         seated.session.deliver(&batch, &audience.channel, policy, limits);
                     }
@@ -195,15 +186,16 @@ pub(crate) async fn deliver(hub: &RefCell<Hub>, deliveries: &mut Vec<Delivery>, 
             }
             Delivery::Lost {
                 interest,
-                codec,
+                encoding,
                 count,
                 reason,
             } => {
-                for codec in each(codec) {
-                    let Some(frame) = lost_frame(hub, interest, codec, count, &reason) else {
+                for encoding in each(encoding) {
+                    let key = (interest, encoding);
+                    let Some(frame) = lost_frame(hub, key, count, &reason) else {
                         continue;
                     };
-                    push_to_all(hub, interest, codec, &frame).await;
+                    push_to_all(hub, key, &frame).await;
                 }
             }
             stored => stored::deliver(hub, stored).await,
@@ -211,45 +203,44 @@ pub(crate) async fn deliver(hub: &RefCell<Hub>, deliveries: &mut Vec<Delivery>, 
     }
 }
 
-/// The codec given, or all.
-fn each(codec: Option<Codec>) -> impl Iterator<Item = Codec> {
-    Codec::ALL
+/// The encoding given, or all.
+fn each(encoding: Option<Encoding>) -> impl Iterator<Item = Encoding> {
+    Encoding::ALL
         .into_iter()
-        .filter(move |each| codec.is_none_or(|only| only == *each))
+        .filter(move |each| encoding.is_none_or(|only| only == *each))
 }
 
-/// Sends one message to everybody in an audience who speaks `codec`.
-async fn push_to_all(hub: &RefCell<Hub>, interest: InterestId, codec: Codec, frame: &bytes::Bytes) {
-    walk(hub, interest, codec, |_, seated| {
+/// Sends one message to everybody in an audience.
+async fn push_to_all(hub: &RefCell<Hub>, key: AudienceKey, frame: &bytes::Bytes) {
+    walk(hub, key, |_, seated| {
         seated.session.push_message(frame.clone());
     })
     .await;
 }
 
-async fn walk(hub: &RefCell<Hub>, interest: InterestId, codec: Codec, deliver: impl Fn(&Audience, &Seated)) {
-    if !hub.borrow_mut().begin_walk(interest) {
+async fn walk(hub: &RefCell<Hub>, key: AudienceKey, deliver: impl Fn(&Audience, &Seated)) {
+    if !hub.borrow_mut().begin_walk(key) {
         return;
     }
     let mut place = 0;
     loop {
-        let next = hub.borrow().turn(interest, codec, place, &deliver);
+        let next = hub.borrow().turn(key, place, &deliver);
         match next {
             Some(next) => place = next,
             None => break,
         }
         tokio::task::yield_now().await;
     }
-    hub.borrow_mut().end_walk(interest);
+    hub.borrow_mut().end_walk(key);
 }
 
 fn lost_frame(
     hub: &RefCell<Hub>,
-    interest: InterestId,
-    codec: Codec,
+    key: AudienceKey,
     count: Option<u64>,
     reason: &LostReason,
 ) -> Option<bytes::Bytes> {
-    let channel = hub.borrow().audiences.get(&interest)?.channel.clone();
+    let channel = hub.borrow().audiences.get(&key)?.channel.clone();
     let lost = Lost {
         channel,
         from: None,
@@ -257,30 +248,30 @@ fn lost_frame(
         count,
         reason: reason.clone(),
     };
-    Some(codec.encode_frame(&Push::Lost(lost).into()))
+    Some(key.1.codec.encode_frame(&Push::Lost(lost).into()))
 }
 
-/// Joins the batches of one channel and codec that arrived while the last walk was under way, so that
+/// Joins the batches of one audience that arrived while the last walk was under way, so that
 /// each socket gets them in one write. Whatever else is told about a channel stays where it is among its batches.
 fn join_batches(deliveries: &mut Vec<Delivery>) -> impl Iterator<Item = Delivery> {
     let mut joined: Vec<(Delivery, Vec<Batch>)> = Vec::with_capacity(deliveries.len());
-    let mut open: HashMap<(InterestId, Codec), usize> = HashMap::new();
+    let mut open: HashMap<AudienceKey, usize> = HashMap::new();
     for delivery in deliveries.drain(..) {
         match &delivery {
             Delivery::Batch {
                 interest,
-                codec,
+                encoding,
                 batch,
                 span,
             } => {
-                let first = open.get(&(*interest, *codec)).map(|index| &mut joined[*index]);
+                let first = open.get(&(*interest, *encoding)).map(|index| &mut joined[*index]);
                 if let Some((Delivery::Batch { span: whole, .. }, batches)) = first
                     && stored::extend(whole, *span)
                 {
                     batches.push(batch.clone());
                     continue;
                 }
-                open.insert((*interest, *codec), joined.len());
+                open.insert((*interest, *encoding), joined.len());
                 let batches = vec![batch.clone()];
                 joined.push((delivery, batches));
             }
@@ -297,12 +288,12 @@ fn join_batches(deliveries: &mut Vec<Delivery>) -> impl Iterator<Item = Delivery
     joined.into_iter().map(|(delivery, batches)| match delivery {
         Delivery::Batch {
             interest,
-            codec,
+            encoding,
             span,
             ..
         } if batches.len() > 1 => Delivery::Batch {
             interest,
-            codec,
+            encoding,
             batch: Batch::concat(&batches),
             span,
         },

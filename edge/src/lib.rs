@@ -13,6 +13,8 @@ mod connections;
 mod console;
 pub mod demo;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod http;
 mod hub;
 pub mod nats;

@@ -30,6 +30,7 @@ use tailwater_broker::history::Cursor;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::push::{Connected, Push};
 use tokio::time::Instant;
 
@@ -45,6 +46,8 @@ use recovery::CatchUp;
 pub(crate) struct Session {
     id: u64,
     codec: Codec,
+    /// The client has agreed to compressed messages.
+    deflate: bool,
     remote_addr: SocketAddr,
     socket: Socket,
     outbox: RefCell<Outbox>,
@@ -106,10 +109,11 @@ enum Event {
 }
 
 impl Session {
-    pub(crate) fn new(id: u64, codec: Codec, remote_addr: SocketAddr, socket: Socket) -> Self {
+    pub(crate) fn new(id: u64, encoding: Encoding, remote_addr: SocketAddr, socket: Socket) -> Self {
         Self {
             id,
-            codec,
+            codec: encoding.codec,
+            deflate: encoding.deflated,
             remote_addr,
             socket,
             outbox: RefCell::default(),
@@ -124,8 +128,12 @@ impl Session {
         }
     }
 
-    pub(crate) fn codec(&self) -> Codec {
-        self.codec
+    /// What the client can read.
+    fn encoding(&self) -> Encoding {
+        Encoding {
+            codec: self.codec,
+            deflated: self.deflate,
+        }
     }
 
     /// The session is not in step any more with a durable channel; it has everything up to `cursor`.
@@ -265,7 +273,7 @@ pub(crate) fn welcome(session: &Session, worker: &Worker, answer: Vec<u8>) {
 
 /// Serves one client until it leaves. `read_ahead` is what the client sent right behind its handshake.
 pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, read_ahead: Bytes) {
-    let mut reader = MessageReader::new(worker.config().websocket.max_message_bytes);
+    let mut reader = MessageReader::new(worker.config().websocket.max_message_bytes, session.deflate);
     let mut input = Vec::new();
     let mut catch_up = CatchUp::new(&session, &worker);
     if !read_ahead.is_empty() {
@@ -348,21 +356,21 @@ async fn act(session: &Rc<Session>, worker: &Rc<Worker>, input: Vec<Inbound>, vi
         if session.is_ending() {
             return;
         }
-        match (message, session.codec) {
-            (Inbound::Text(body), Codec::Json) | (Inbound::Binary(body), Codec::MessagePack) => {
-                commands::execute(session, worker, &body).await;
+        match message {
+            Inbound::Text(body) => commands(session, worker, Codec::Json, &body).await,
+            Inbound::Binary(body) => commands(session, worker, Codec::MessagePack, &body).await,
+            Inbound::Deflated(deflated) => {
+                // One read may hold hundreds of these, each of which may become large: one at a time, and others have
+                // their turn before each.
+                tokio::task::yield_now().await;
+                match deflated.inflate(worker.config().websocket.max_message_bytes) {
+                    Ok(body) => commands(session, worker, deflated.codec(), &body).await,
+                    Err(violation) => session.end(End::Close(violation.code, violation.reason)),
+                }
             }
-            (Inbound::Text(_), Codec::MessagePack) => session.end(End::Close(
-                CloseCode::Unsupported,
-                "this session speaks MessagePack: send binary messages",
-            )),
-            (Inbound::Binary(_), Codec::Json) => session.end(End::Close(
-                CloseCode::Unsupported,
-                "this session speaks JSON: send text messages",
-            )),
-            (Inbound::Ping(body), _) => session.push_pong(&body),
-            (Inbound::Pong, _) => {}
-            (Inbound::Close(code), _) => session.end(End::Echo(code)),
+            Inbound::Ping(body) => session.push_pong(&body),
+            Inbound::Pong => {}
+            Inbound::Close(code) => session.end(End::Echo(code)),
         }
     }
     if let Some(violation) = violation {
@@ -370,10 +378,23 @@ async fn act(session: &Rc<Session>, worker: &Rc<Worker>, input: Vec<Inbound>, vi
     }
 }
 
+/// Acts on one message, of the kind that `codec` uses.
+async fn commands(session: &Rc<Session>, worker: &Rc<Worker>, codec: Codec, body: &[u8]) {
+    if codec == session.codec {
+        return commands::execute(session, worker, body).await;
+    }
+    let reason = match session.codec {
+        Codec::Json => "this session speaks JSON: send text messages",
+        Codec::MessagePack => "this session speaks MessagePack: send binary messages",
+    };
+    session.end(End::Close(CloseCode::Unsupported, reason));
+}
+
 /// Gives up every subscription.
 pub(crate) fn leave(session: &Session, worker: &Worker) {
     for subscription in session.subscriptions.take() {
-        worker.hub().borrow_mut().remove(subscription.seat, session.codec);
+        let encoding = subscription.membership.encoding();
+        worker.hub().borrow_mut().remove(subscription.seat, encoding);
     }
 }
 

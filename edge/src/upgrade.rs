@@ -1,4 +1,6 @@
-//! The opening handshake (RFC 6455 section 4.2): each mistake has an answer of its own.
+//! The opening handshake (RFC 6455 section 4.2): each mistake has an answer of its own. Extensions are `extensions`'.
+
+mod extensions;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,11 +8,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request, StatusCode, Version};
 use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 
 use crate::http::{Reply, plain};
 
@@ -70,12 +73,14 @@ impl Refusal {
 }
 
 /// Checks a handshake and answers it; the codec is that of the first offered subprotocol that we know,
-/// or JSON if none is offered.
+/// or JSON if none is offered. Compression is agreed on if the client offers it and `compress` says that some namespace
+/// wants it.
 ///
 /// # Errors
 /// What is wrong with the request.
-pub(crate) fn upgrade(request: &mut Request<Incoming>) -> Result<(Reply, Codec), Refusal> {
+pub(crate) fn upgrade(request: &mut Request<Incoming>, compress: bool) -> Result<(Reply, Encoding), Refusal> {
     let codec = check(request)?;
+    let extension = extensions::answer(request.headers()).filter(|_| compress);
     let offered = request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL);
     // The session takes the socket from the connection itself, so the future is not needed.
     let (response, _) = fastwebsockets::upgrade::upgrade(request).map_err(|_| Refusal::KeyMalformed)?;
@@ -86,7 +91,15 @@ pub(crate) fn upgrade(request: &mut Request<Incoming>) -> Result<(Reply, Codec),
             HeaderValue::from_static(codec.subprotocol()),
         );
     }
-    Ok((Reply::from_parts(head, Full::new(Bytes::new())), codec))
+    if let Some(extension) = extension {
+        let extension = HeaderValue::from_static(extension);
+        head.headers.insert(SEC_WEBSOCKET_EXTENSIONS, extension);
+    }
+    let encoding = Encoding {
+        codec,
+        deflated: extension.is_some(),
+    };
+    Ok((Reply::from_parts(head, Full::new(Bytes::new())), encoding))
 }
 
 fn check<B>(request: &Request<B>) -> Result<Codec, Refusal> {

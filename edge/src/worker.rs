@@ -14,7 +14,7 @@ use tailwater_broker::feed::{FeedHandle, Inbox};
 use tailwater_broker::history::History;
 use tailwater_broker::publish::Publisher;
 use tailwater_protocol::close::CloseCode;
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
@@ -213,10 +213,10 @@ async fn connection(worker: Rc<Worker>, socket: TcpStream, remote_addr: SocketAd
         socket,
         answer,
         read_ahead,
-        codec,
+        encoding,
     }) = upgraded
     {
-        let entered = Entered::new(&worker, codec, remote_addr, socket);
+        let entered = Entered::new(&worker, encoding, remote_addr, socket);
         session::welcome(&entered.session, &worker, answer);
         if worker.is_stopping() {
             entered.session.end(End::Close(CloseCode::Drain, STOPPING));
@@ -257,11 +257,11 @@ struct Entered {
 }
 
 impl Entered {
-    fn new(worker: &Rc<Worker>, codec: Codec, remote_addr: SocketAddr, socket: Socket) -> Self {
+    fn new(worker: &Rc<Worker>, encoding: Encoding, remote_addr: SocketAddr, socket: Socket) -> Self {
         let id = fastrand::u64(..);
-        let session = Rc::new(Session::new(id, codec, remote_addr, socket));
+        let session = Rc::new(Session::new(id, encoding, remote_addr, socket));
         let key = worker.sessions.borrow_mut().insert(session.clone());
-        tracing::debug!(session_id = %format_args!("{id:016x}"), %remote_addr, ?codec, "session begins");
+        tracing::debug!(session_id = %format_args!("{id:016x}"), %remote_addr, ?encoding, "session begins");
         Self {
             worker: worker.clone(),
             session,

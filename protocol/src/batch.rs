@@ -1,7 +1,8 @@
 //! Batches: updates encoded once, each a whole WebSocket frame, all in one piece of shared memory with an index.
 //! A session sends any run of whole frames as a slice; who sends what is left to the edge.
 //!
-//! One publication costs its encoding (one copy into the batch); a batch costs three allocations and a slice none.
+//! One publication costs its encoding (one copy into the batch), and its compression where that is wanted; a batch costs
+//! three allocations and a slice none.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
@@ -9,7 +10,8 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
-use crate::codec::Codec;
+use crate::deflate::deflate;
+use crate::encoding::Encoding;
 use crate::frame;
 use crate::push::UpdateRef;
 
@@ -24,7 +26,7 @@ pub struct Entry {
     pub subject: u64,
 }
 
-/// Encoded updates of one channel in one codec. A clone is a reference count.
+/// Updates of one channel in one [`Encoding`]. A clone is a reference count.
 #[derive(Debug, Clone, Default)]
 pub struct Batch(Arc<Frames>);
 
@@ -120,19 +122,24 @@ impl Batch {
 /// Encodes updates into a [`Batch`]. It grows without a bound of its own: its owner finishes it when enough is in it.
 #[derive(Debug)]
 pub struct BatchBuilder {
-    codec: Codec,
+    encoding: Encoding,
     bytes: Vec<u8>,
     entries: Vec<Entry>,
 }
 
 impl BatchBuilder {
-    /// An empty batch in this codec.
-    pub fn new(codec: Codec) -> Self {
+    /// An empty batch in this encoding.
+    pub fn new(encoding: impl Into<Encoding>) -> Self {
         Self {
-            codec,
+            encoding: encoding.into(),
             bytes: Vec::new(),
             entries: Vec::new(),
         }
+    }
+
+    /// In what its updates are encoded.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// Appends one update, encoded and framed.
@@ -142,12 +149,11 @@ impl BatchBuilder {
     /// If the batch would reach 4 GiB, far above what any owner lets it grow to.
     pub fn push(&mut self, update: &UpdateRef<'_>) {
         let start = self.bytes.len();
-        let guess = size_guess(update);
-        let reserved = frame::header_len(guess);
-        self.bytes.reserve(reserved + guess);
-        self.bytes.resize(start + reserved, 0);
-        self.codec.encode_update(update, &mut self.bytes);
-        self.write_header(start, reserved);
+        if self.encoding.deflated {
+            self.write_deflated(update);
+        } else {
+            self.write(update);
+        }
         position(self.bytes.len());
         self.entries.push(Entry {
             start: position(start),
@@ -181,11 +187,36 @@ impl BatchBuilder {
         }))
     }
 
+    fn write(&mut self, update: &UpdateRef<'_>) {
+        let start = self.bytes.len();
+        let guess = size_guess(update);
+        let reserved = frame::header_len(guess);
+        self.bytes.reserve(reserved + guess);
+        self.bytes.resize(start + reserved, 0);
+        self.encoding.codec.encode_update(update, &mut self.bytes);
+        self.write_header(start, reserved);
+    }
+
+    /// Writes the update compressed if that makes it smaller. It is encoded elsewhere, so that the batch does not keep
+    /// memory for what it would have been.
+    fn write_deflated(&mut self, update: &UpdateRef<'_>) {
+        let mut message = Vec::with_capacity(size_guess(update));
+        self.encoding.codec.encode_update(update, &mut message);
+        let deflated = deflate(&message);
+        let start = self.bytes.len();
+        let body = deflated.as_ref().unwrap_or(&message);
+        frame::write_header(self.encoding.codec.opcode(), body.len(), &mut self.bytes);
+        if deflated.is_some() {
+            self.bytes[start] |= frame::COMPRESSED;
+        }
+        self.bytes.extend_from_slice(body);
+    }
+
     /// Writes the frame's header into the bytes reserved for it, or makes room if the guess was wrong.
     fn write_header(&mut self, start: usize, reserved: usize) {
         let body = start + reserved;
         let body_len = self.bytes.len() - body;
-        let (header, len) = frame::header(self.codec.opcode(), body_len);
+        let (header, len) = frame::header(self.encoding.codec.opcode(), body_len);
         if len > reserved {
             self.bytes.resize(body + body_len + len - reserved, 0);
         }
@@ -225,6 +256,7 @@ pub fn subject_hash(subject: &str) -> u64 {
 mod tests {
     use super::*;
     use crate::channel::Channel;
+    use crate::codec::Codec;
     use crate::payload::PayloadRef;
     use crate::position::Offset;
 

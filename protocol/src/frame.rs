@@ -1,5 +1,5 @@
-//! Frames as a server writes them (RFC 6455 section 5.2): final, unmasked, without extensions, so that the same bytes
-//! serve every client. Reading frames is left to the edge.
+//! Frames as a server writes them (RFC 6455 section 5.2): final, unmasked, so that the same bytes serve every client.
+//! Reading frames is left to the edge.
 
 use bytes::Bytes;
 
@@ -24,6 +24,9 @@ pub enum Opcode {
     /// The answer to a ping.
     Pong = 10,
 }
+
+/// The bit of a header's first byte that says that the message is compressed (RFC 7692 section 6).
+pub const COMPRESSED: u8 = 0x40;
 
 /// The longest header: two bytes and eight of length.
 pub(crate) const MAX_HEADER_BYTES: usize = 10;

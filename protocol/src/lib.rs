@@ -29,7 +29,8 @@
 //! 4. **Updates.** After [`subscribed`](reply::Subscribed) come, in this order, the last values (if `latest` asked for
 //!    them), what is stored since the cursor (if `since` did), and from then on each publication as it arrives: an
 //!    [`update`](push::Update) each. The edge encodes one as an [`UpdateRef`] into a [`Batch`], whose bytes are whole
-//!    WebSocket [frames](frame) and the same for every client.
+//!    WebSocket [frames](frame) and the same for every client that gets this [`Encoding`]. A client that agreed to
+//!    `permessage-deflate` (RFC 7692) gets those of namespaces that compress [compressed](deflate), if they are long.
 //!
 //!    ```
 //!    use tailwater_protocol::{BatchBuilder, Channel, Codec, PayloadRef, UpdateRef};
@@ -70,6 +71,8 @@ pub mod limits;
 
 pub mod batch;
 pub mod codec;
+pub mod deflate;
+pub mod encoding;
 pub mod frame;
 
 mod text;
@@ -79,6 +82,7 @@ pub use channel::{Channel, ChannelError, Pattern};
 pub use close::{CloseCode, Reconnect};
 pub use codec::{Codec, DecodeError};
 pub use command::{Command, CommandMessage, Key};
+pub use encoding::Encoding;
 pub use error::{ErrorCode, ErrorMessage, Retry};
 pub use frame::Opcode;
 pub use message::{ServerBody, ServerMessage};

@@ -9,11 +9,12 @@ use serde_json::Value;
 use tailwater_protocol::command::{
     Connect, History, Order, Presence, Publish, Refresh, Request, Subscribe, Unsubscribe,
 };
+use tailwater_protocol::deflate::{InflateError, deflate, inflate};
 use tailwater_protocol::reply::{self, Gap, Member, Publication, Subscribed};
 use tailwater_protocol::{
-    Channel, Codec, Command, CommandMessage, Connected, Deleted, Epoch, ErrorCode, ErrorMessage, Key, Lost,
-    LostReason, Offset, Payload, PayloadRef, Position, Push, Reply, ServerBody, ServerMessage, Since,
-    Timestamp, Update,
+    BatchBuilder, Channel, Codec, Command, CommandMessage, Connected, Deleted, Encoding, Epoch, ErrorCode,
+    ErrorMessage, Key, Lost, LostReason, Offset, Payload, PayloadRef, Position, Push, Reply, ServerBody,
+    ServerMessage, Since, Timestamp, Update,
 };
 
 fn config() -> ProptestConfig {
@@ -404,6 +405,57 @@ proptest! {
             codec.encode_update(&update.as_ref(), &mut out);
             let whole = ServerMessage { id: None, body: ServerBody::Push(Push::Update(update.clone())) };
             prop_assert_eq!(out, codec.encode(&whole));
+        }
+    }
+
+    #[test]
+    fn what_is_compressed_inflates_to_what_it_was(
+        pieces in prop::collection::vec(("[ -~]{0,40}", 1..60_usize), 1..20),
+        noise in prop::collection::vec(any::<u8>(), 0..2000),
+    ) {
+        let text: String = pieces.into_iter().map(|(text, count)| text.repeat(count)).collect();
+        for message in [text.as_bytes(), &noise, &[text.as_bytes(), &noise].concat()] {
+            let Some(deflated) = deflate(message) else { continue };
+            prop_assert!(deflated.len() < message.len());
+            prop_assert_eq!(inflate(&deflated, message.len()), Ok(message.to_vec()));
+            prop_assert_eq!(inflate(&deflated, message.len() - 1), Err(InflateError::TooLarge));
+        }
+        // Whatever the bytes are, no more than the limit comes of them.
+        if let Ok(message) = inflate(&noise, 100) {
+            prop_assert!(message.len() <= 100);
+        }
+    }
+
+    #[test]
+    fn a_batch_has_the_same_updates_in_every_encoding(
+        updates in prop::collection::vec((update(), 0..40_usize), 1..6),
+    ) {
+        // Some of them long enough to be compressed.
+        let updates: Vec<Update> = updates.into_iter().map(|(update, times)| match update.deleted {
+            None if times > 20 => Update { payload: Payload::from_json(&"a longer text, ".repeat(times * 10)).expect("a value"), ..update },
+            _ => update,
+        }).collect();
+        for encoding in Encoding::ALL {
+            let mut builder = BatchBuilder::new(encoding);
+            for update in &updates {
+                builder.push(&update.as_ref());
+            }
+            let batch = builder.finish();
+            prop_assert_eq!(batch.len(), updates.len());
+            for (index, update) in updates.iter().enumerate() {
+                let frame = batch.slice(index..index + 1);
+                let start = match frame[1] { 126 => 4, 127 => 10, _ => 2 };
+                let mut message = Vec::new();
+                encoding.codec.encode_update(&update.as_ref(), &mut message);
+                let is_compressed = frame[0] == 0xC0 | encoding.codec.opcode() as u8;
+                prop_assert!(is_compressed || frame[0] == 0x80 | encoding.codec.opcode() as u8);
+                prop_assert!(encoding.deflated || !is_compressed);
+                if is_compressed {
+                    prop_assert_eq!(inflate(&frame[start..], 1 << 20), Ok(message));
+                } else {
+                    prop_assert_eq!(&frame[start..], &message);
+                }
+            }
         }
     }
 

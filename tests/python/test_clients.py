@@ -12,6 +12,7 @@ import unittest
 
 import nats
 import websockets
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 DEADLINE = 30
 
@@ -42,12 +43,12 @@ async def publish(edge, subject, payload):
     await client.drain()
 
 
-async def subscribed(url, **options):
+async def subscribed(url, channel="deployments", **options):
     """The classic client: connect, subscribe; its socket, with the first two messages checked."""
     socket = await websockets.connect(url, **options)
     welcome = await receive(socket)
     assert (welcome["type"], welcome["message"]) == ("connected", "Welcome!"), welcome
-    await socket.send(json.dumps({"type": "subscribe", "channel": "deployments"}))
+    await socket.send(json.dumps({"type": "subscribe", "channel": channel}))
     assert (await receive(socket))["type"] == "subscribed"
     return socket
 
@@ -70,6 +71,30 @@ class ClassicClient(unittest.IsolatedAsyncioTestCase):
         expected = {"type": "update", "channel": "deployments", "payload": {"id": 7, "state": "live"}}
         self.assertEqual(await receive(socket), expected)
         await socket.close()
+
+    async def test_who_offers_compression_gets_and_sends_the_same_as_who_does_not(self):
+        settings = {"CHANNELS": "packed.>", "ANONYMOUS": "true", "PUBLISH": "true", "COMPRESS": "true"}
+        edge = self.start(**{f"TAILWATER_NAMESPACE__PACKED__{key}": value for key, value in settings.items()})
+        window = ClientPerMessageDeflateFactory(server_max_window_bits=15, client_max_window_bits=9)
+        small_window = ClientPerMessageDeflateFactory(server_max_window_bits=12)
+        options = [{}, {"extensions": [window]}, {"extensions": [small_window], "compression": None}, {"compression": None}]
+        sockets = [await subscribed(edge.ready["ws"], "packed.a", **option) for option in options]
+        agreed = [[extension.name for extension in socket.protocol.extensions] for socket in sockets]
+        self.assertEqual(agreed, [["permessage-deflate"], ["permessage-deflate"], [], []])
+        texts = ["compressible " * count for count in range(1, 200, 20)]
+        for text in texts:
+            await publish(edge, "packed.a", json.dumps(text).encode())
+        # `websockets` compresses whatever it sends; the last one goes out as two fragments.
+        command = json.dumps({"type": "publish", "id": 1, "channel": "packed.a", "payload": "by a client " * 100})
+        for socket in sockets:
+            await socket.send([command[:500], command[500:]])
+        for socket in sockets:
+            received = [await receive(socket) for _ in range(len(texts) + len(sockets) + 1)]
+            payloads = [message["payload"] for message in received if message["type"] == "update"]
+            self.assertEqual(payloads, texts + ["by a client " * 100] * len(sockets))
+            self.assertEqual([message["id"] for message in received if message["type"] == "published"], [1])
+            await socket.close()
+            self.assertEqual(socket.close_code, 1000)
 
     async def test_over_tls_it_is_the_same_with_either_version(self):
         certificate, key = (os.path.join(self.state_dir, name) for name in ("edge.pem", "edge.key"))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tailwater_protocol::batch::Batch;
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::position::Epoch;
 use tailwater_protocol::push::LostReason;
 use tokio::sync::Notify;
@@ -21,12 +21,12 @@ use super::interest::InterestId;
 /// One thing for a worker to pass on to its subscribers of an interest.
 #[derive(Clone, Debug)]
 pub enum Delivery {
-    /// Publications, in order, encoded for the subscribers that speak `codec`.
+    /// Publications, in order, for the subscribers that get `encoding`.
     Batch {
         /// Which interest.
         interest: InterestId,
-        /// Whose encoding.
-        codec: Codec,
+        /// In what they are encoded.
+        encoding: Encoding,
         /// The frames.
         batch: Batch,
         /// Of a durable channel: the batch holds every publication behind the first offset up to the second.
@@ -36,8 +36,8 @@ pub enum Delivery {
     Lost {
         /// Which interest.
         interest: InterestId,
-        /// The subscribers of one codec alone, or all.
-        codec: Option<Codec>,
+        /// The subscribers of one encoding alone, or all.
+        encoding: Option<Encoding>,
         /// How many publications, if that is known.
         count: Option<u64>,
         /// Why.
@@ -47,8 +47,8 @@ pub enum Delivery {
     Advance {
         /// Which interest.
         interest: InterestId,
-        /// The subscribers of one codec alone, or all.
-        codec: Option<Codec>,
+        /// The subscribers of one encoding alone, or all.
+        encoding: Option<Encoding>,
         /// The offset.
         to: u64,
     },
@@ -96,16 +96,20 @@ enum Behind {
 }
 
 impl Behind {
-    fn told(self, interest: InterestId, codec: Codec) -> Delivery {
-        let codec = Some(codec);
+    fn told(self, interest: InterestId, encoding: Encoding) -> Delivery {
+        let encoding = Some(encoding);
         match self {
             Self::Count(count) => Delivery::Lost {
                 interest,
-                codec,
+                encoding,
                 count: (count > 0).then_some(count),
                 reason: LostReason::EdgeOverloaded,
             },
-            Self::To(to) => Delivery::Advance { interest, codec, to },
+            Self::To(to) => Delivery::Advance {
+                interest,
+                encoding,
+                to,
+            },
         }
     }
 }
@@ -122,8 +126,8 @@ pub struct Inbox {
 struct Queue {
     deliveries: Vec<Delivery>,
     bytes: usize,
-    /// Publications that were not queued, by interest and codec.
-    behind: HashMap<(InterestId, Codec), Behind>,
+    /// Publications that were not queued, by interest and encoding.
+    behind: HashMap<(InterestId, Encoding), Behind>,
 }
 
 impl Inbox {
@@ -151,23 +155,26 @@ impl Inbox {
             // again would overtake the notice of what did not.
             Delivery::Batch {
                 interest,
-                codec,
+                encoding,
                 batch,
                 span,
-            } if full || queue.behind.contains_key(&(*interest, *codec)) => {
-                let behind = queue.behind.entry((*interest, *codec));
+            } if full || queue.behind.contains_key(&(*interest, *encoding)) => {
+                let behind = queue.behind.entry((*interest, *encoding));
                 match (behind.or_insert(Behind::Count(0)), span) {
                     (behind, Some((_, to))) => *behind = Behind::To(*to),
                     (Behind::Count(count), None) => *count += batch.len() as u64,
                     (Behind::To(_), None) => {}
                 }
             }
-            Delivery::Lost { interest, codec, .. } if full => {
-                for codec in Codec::ALL
+            Delivery::Lost {
+                interest, encoding, ..
+            } if full => {
+                for encoding in Encoding::ALL
                     .into_iter()
-                    .filter(|each| codec.is_none_or(|only| only == *each))
+                    .filter(|each| encoding.is_none_or(|only| only == *each))
                 {
-                    queue.behind.entry((*interest, codec)).or_insert(Behind::Count(0));
+                    let behind = queue.behind.entry((*interest, encoding));
+                    behind.or_insert(Behind::Count(0));
                 }
             }
             // Rare and small, and nothing else says what these say: they always fit.
@@ -195,7 +202,7 @@ impl Inbox {
                     queue
                         .behind
                         .drain()
-                        .map(|((interest, codec), behind)| behind.told(interest, codec)),
+                        .map(|((interest, encoding), behind)| behind.told(interest, encoding)),
                 );
             }
             if !deliveries.is_empty() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tailwater_protocol::channel::Channel;
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::position::Epoch;
 use tokio::sync::watch;
 
@@ -37,6 +37,8 @@ pub struct Terms {
     pub max_delay: Duration,
     /// The stream of a durable namespace.
     pub stream: Option<Arc<Stream>>,
+    /// Whether publications are compressed for those who can read that.
+    pub compress: bool,
 }
 
 /// What only a durable interest has.
@@ -83,8 +85,8 @@ pub struct Interest {
 
 #[derive(Debug, Default)]
 struct Takers {
-    /// A worker, the codec of its subscribers and their number; short, walked once a batch.
-    list: Vec<(usize, Codec, usize)>,
+    /// A worker, the encoding of its subscribers and their number; short, walked once a batch.
+    list: Vec<(usize, Encoding, usize)>,
     /// Since when nobody is left.
     idle_since: Option<Instant>,
     /// Nobody may join any more: the feed is about to unsubscribe.
@@ -169,8 +171,13 @@ impl Interest {
             .map_or(0, |durable| durable.timeline.highest())
     }
 
-    /// Adds a subscriber of `worker` that speaks `codec`. Nothing if the interest is being closed.
-    pub(crate) fn join(self: &Arc<Self>, worker: usize, codec: Codec) -> Option<Membership> {
+    /// Adds a subscriber of `worker` that can read `encoding`; it gets that without compression if the channel does not
+    /// compress. Nothing if the interest is being closed.
+    pub(crate) fn join(self: &Arc<Self>, worker: usize, encoding: Encoding) -> Option<Membership> {
+        let encoding = Encoding {
+            deflated: encoding.deflated && self.terms.compress,
+            ..encoding
+        };
         let mut takers = self.lock();
         if takers.closed {
             return None;
@@ -179,15 +186,15 @@ impl Interest {
         match takers
             .list
             .iter_mut()
-            .find(|taker| (taker.0, taker.1) == (worker, codec))
+            .find(|taker| (taker.0, taker.1) == (worker, encoding))
         {
             Some((_, _, count)) => *count += 1,
-            None => takers.list.push((worker, codec, 1)),
+            None => takers.list.push((worker, encoding, 1)),
         }
         Some(Membership {
             interest: self.clone(),
             worker,
-            codec,
+            encoding,
         })
     }
 
@@ -204,20 +211,21 @@ impl Interest {
     }
 
     /// Copies the takers into `takers`, in place of what it held.
-    pub(crate) fn copy_takers(&self, takers: &mut Vec<(usize, Codec)>) {
+    pub(crate) fn copy_takers(&self, takers: &mut Vec<(usize, Encoding)>) {
         takers.clear();
         takers.extend(
             self.lock()
                 .list
                 .iter()
-                .map(|(worker, codec, _)| (*worker, *codec)),
+                .map(|(worker, encoding, _)| (*worker, *encoding)),
         );
     }
 
     /// Whether the takers are `known`.
-    pub(crate) fn has_takers(&self, known: &[(usize, Codec)]) -> bool {
+    pub(crate) fn has_takers(&self, known: &[(usize, Encoding)]) -> bool {
         let takers = self.lock();
-        let takers = takers.list.iter().map(|(worker, codec, _)| (*worker, *codec));
+        let takers = takers.list.iter();
+        let takers = takers.map(|(worker, encoding, _)| (*worker, *encoding));
         takers.eq(known.iter().copied())
     }
 
@@ -249,13 +257,18 @@ impl Durable {
 pub struct Membership {
     interest: Arc<Interest>,
     worker: usize,
-    codec: Codec,
+    encoding: Encoding,
 }
 
 impl Membership {
     /// The interest.
     pub fn interest(&self) -> &Arc<Interest> {
         &self.interest
+    }
+
+    /// In what the subscriber gets what is published.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
     }
 }
 
@@ -265,7 +278,7 @@ impl Drop for Membership {
         let found = takers
             .list
             .iter()
-            .position(|taker| (taker.0, taker.1) == (self.worker, self.codec));
+            .position(|taker| (taker.0, taker.1) == (self.worker, self.encoding));
         if let Some(position) = found {
             takers.list[position].2 -= 1;
             if takers.list[position].2 == 0 {

@@ -1,4 +1,4 @@
-//! What has arrived for one interest and not gone out yet, encoded once a codec; and batches that wait for more.
+//! What has arrived for one interest and not gone out yet, encoded once an encoding; and batches that wait for more.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tailwater_protocol::batch::{BatchBuilder, subject_hash};
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::payload::PayloadRef;
 use tailwater_protocol::push::{LostReason, UpdateRef};
 use tokio::sync::Notify;
@@ -32,8 +32,9 @@ pub(super) struct Pending {
     /// Only of a durable channel.
     pub(super) ordered: Option<Ordered>,
     /// Who wanted it when the connection was drained last.
-    takers: Vec<(usize, Codec)>,
-    builders: [BatchBuilder; 2],
+    takers: Vec<(usize, Encoding)>,
+    /// One for each encoding that they take.
+    builders: Vec<BatchBuilder>,
     bytes: usize,
     /// Waits in [`Held`].
     held: bool,
@@ -53,7 +54,6 @@ pub(super) struct Ordered {
 
 impl Pending {
     pub(super) fn new(interest: Arc<Interest>, stream: Option<Rc<StreamFeed>>) -> Rc<RefCell<Self>> {
-        let builders = Codec::ALL.map(BatchBuilder::new);
         let ordered = stream.map(|stream| Ordered {
             stream,
             sequence: Sequence::new(interest.channel().is_wildcard()),
@@ -64,7 +64,7 @@ impl Pending {
             interest,
             ordered,
             takers: Vec::new(),
-            builders,
+            builders: Vec::new(),
             bytes: 0,
             held: false,
             drained: true,
@@ -156,6 +156,9 @@ impl Pending {
                 // What is held was meant for the others.
                 self.flush(outlets);
                 self.takers = takers;
+                let taken = |encoding: &Encoding| self.takers.iter().any(|(_, taken)| taken == encoding);
+                let taken = Encoding::ALL.into_iter().filter(taken);
+                self.builders = taken.map(BatchBuilder::new).collect();
             }
         }
         first
@@ -164,10 +167,8 @@ impl Pending {
     fn encode(&mut self, update: &UpdateRef<'_>, length: usize) {
         // At least one byte, so that an empty publication counts as one.
         self.bytes += length + 1;
-        for (codec, builder) in Codec::ALL.into_iter().zip(&mut self.builders) {
-            if self.takers.iter().any(|(_, taken)| *taken == codec) {
-                builder.push(update);
-            }
+        for builder in &mut self.builders {
+            builder.push(update);
         }
     }
 
@@ -188,10 +189,11 @@ impl Pending {
         // Before any worker can see the batch: who takes a seat behind it must know of it.
         self.publish_place();
         let interest = self.interest.id;
-        for (codec, builder) in Codec::ALL.into_iter().zip(&mut self.builders) {
+        for builder in &mut self.builders {
             if builder.is_empty() {
                 continue;
             }
+            let encoding = builder.encoding();
             let batch = builder.finish();
             if let Some((from, to)) = span {
                 let batch = batch.clone();
@@ -202,12 +204,12 @@ impl Pending {
                     batch,
                     source,
                 };
-                outlets.history.spans().add(interest, codec, span);
+                outlets.history.spans().add(interest, encoding, span);
             }
-            for (worker, _) in self.takers.iter().filter(|(_, taken)| *taken == codec) {
+            for (worker, _) in self.takers.iter().filter(|(_, taken)| *taken == encoding) {
                 outlets.inboxes[*worker].push(Delivery::Batch {
                     interest,
-                    codec,
+                    encoding,
                     batch: batch.clone(),
                     span,
                 });
@@ -229,9 +231,13 @@ impl Pending {
         let interest = self.interest.id;
         let mut takers = Vec::new();
         self.interest.copy_takers(&mut takers);
-        for (worker, codec) in takers.into_iter().filter(|taker| !self.takers.contains(taker)) {
-            let codec = Some(codec);
-            outlets.inboxes[worker].push(Delivery::Advance { interest, codec, to });
+        for (worker, encoding) in takers.into_iter().filter(|taker| !self.takers.contains(taker)) {
+            let encoding = Some(encoding);
+            outlets.inboxes[worker].push(Delivery::Advance {
+                interest,
+                encoding,
+                to,
+            });
         }
     }
 
@@ -257,8 +263,10 @@ impl Pending {
     /// Tells every worker with subscribers something, behind what is pending.
     pub(super) fn tell(&mut self, outlets: &Outlets, delivery: &Delivery) {
         self.drained = true;
-        self.interest.copy_takers(&mut self.takers);
-        let mut workers: Vec<usize> = self.takers.iter().map(|(worker, _)| *worker).collect();
+        // Not in place of those that what is pending is encoded for.
+        let mut takers = Vec::new();
+        self.interest.copy_takers(&mut takers);
+        let mut workers: Vec<usize> = takers.into_iter().map(|(worker, _)| worker).collect();
         workers.sort_unstable();
         workers.dedup();
         for worker in workers {
@@ -271,7 +279,7 @@ impl Pending {
         self.flush(outlets);
         let lost = Delivery::Lost {
             interest: self.interest.id,
-            codec: None,
+            encoding: None,
             count: None,
             reason: reason.clone(),
         };

@@ -1,9 +1,9 @@
-//! From the connection to the workers: encodes what arrives once a codec, straight from the bytes that
+//! From the connection to the workers: encodes what arrives once an encoding, straight from the bytes that
 //! were read, and hands each worker with subscribers a shared batch.
 //!
 //! What is pending for an interest, and the order of durable channels, is `pending`'s.
 //!
-//! Cost of one publication: one encoding a codec in use. Cost of one batch: one lock a worker and two
+//! Cost of one publication: one encoding (and compression, see `deflate`) for each in use. Cost of one batch: one lock a worker and two
 //! allocations; no task is woken but the workers.
 
 use std::cell::RefCell;

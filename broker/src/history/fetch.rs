@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tailwater_protocol::batch::BatchBuilder;
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 
 use super::spans::{Source, Span};
 use crate::error::BrokerError;
@@ -37,14 +37,14 @@ fn width(interest: &Interest) -> u64 {
 pub(super) async fn fetch(
     wire: &Wire<()>,
     interest: &Interest,
-    codec: Codec,
+    encoding: Encoding,
     start: u64,
     within: Duration,
 ) -> Result<Span, BrokerError> {
     let mut span = Span {
         from: start - 1,
         to: start - 1,
-        batch: BatchBuilder::new(codec).finish(),
+        batch: BatchBuilder::new(encoding).finish(),
         source: Source::Stored {
             gaps: Vec::new(),
             pending: 0,
@@ -63,7 +63,7 @@ pub(super) async fn fetch(
     };
     let got = jetstream::get(wire, &durable.timeline.stream, &request, within).await?;
     let prefix = &interest.terms.prefix;
-    let mut builder = BatchBuilder::new(codec);
+    let mut builder = BatchBuilder::new(encoding);
     let mut gaps = Vec::new();
     let mut expected = start;
     for message in &got.messages {

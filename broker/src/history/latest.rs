@@ -1,7 +1,7 @@
 //! The last value of each subject of a durable channel.
 
 use tailwater_protocol::batch::{Batch, BatchBuilder};
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::limits::MAX_LATEST_SUBJECTS;
 
 use super::{History, READ_TIMEOUT};
@@ -29,7 +29,12 @@ impl History {
     /// # Errors
     /// [`BrokerError::TooManySubjects`] if a pattern has more than 1,000, [`BrokerError::ReplyTooLarge`] if they come to
     /// more than 8 MiB; else what keeps NATS from answering.
-    pub async fn latest(&self, interest: &Interest, codec: Codec, tip: u64) -> Result<Latest, BrokerError> {
+    pub async fn latest(
+        &self,
+        interest: &Interest,
+        encoding: Encoding,
+        tip: u64,
+    ) -> Result<Latest, BrokerError> {
         let Some(durable) = &interest.durable else {
             return Err(BrokerError::Stopped);
         };
@@ -51,7 +56,7 @@ impl History {
         if heads.messages.len() > MAX_LATEST_SUBJECTS {
             return Err(too_many);
         }
-        let mut builder = BatchBuilder::new(codec);
+        let mut builder = BatchBuilder::new(encoding);
         for publication in heads.messages.iter().filter_map(Publication::of) {
             if publication.deleted().is_none() {
                 let prefix = &interest.terms.prefix;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tailwater_protocol::batch::Batch;
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 
 use crate::feed::InterestId;
 
@@ -69,7 +69,7 @@ impl Span {
     }
 }
 
-type Key = (InterestId, Codec);
+type Key = (InterestId, Encoding);
 
 /// The ring.
 #[derive(Debug)]
@@ -97,9 +97,9 @@ impl Spans {
     }
 
     /// Adds a span, in place of one with the same start.
-    pub(crate) fn add(&self, interest: InterestId, codec: Codec, span: Span) {
+    pub(crate) fn add(&self, interest: InterestId, encoding: Encoding, span: Span) {
         let mut inner = self.lock();
-        inner.insert((interest, codec), span);
+        inner.insert((interest, encoding), span);
         while inner.bytes > self.budget {
             let Some((key, from)) = inner.order.pop_front() else {
                 return;
@@ -109,10 +109,15 @@ impl Spans {
     }
 
     /// The live feed has brought everything up to `from`, and nothing was published from there up to `to`.
-    pub(crate) fn nothing_between(&self, interest: InterestId, from: u64, to: u64) {
-        for codec in Codec::ALL {
+    pub(crate) fn nothing_between(
+        &self,
+        (interest, encodings): (InterestId, &[Encoding]),
+        from: u64,
+        to: u64,
+    ) {
+        for &encoding in encodings {
             let mut inner = self.lock();
-            let spans = inner.channels.get_mut(&(interest, codec));
+            let spans = inner.channels.get_mut(&(interest, encoding));
             let last = spans.and_then(|spans| spans.values_mut().next_back());
             if let Some(last) = last.filter(|last| last.to == from && last.source == Source::Live) {
                 last.to = to;
@@ -122,7 +127,7 @@ impl Spans {
             let (batch, source) = (Batch::default(), Source::Live);
             self.add(
                 interest,
-                codec,
+                encoding,
                 Span {
                     from,
                     to,
@@ -134,8 +139,8 @@ impl Spans {
     }
 
     /// What there is behind `cursor`, neighbours joined.
-    pub(crate) fn behind(&self, interest: InterestId, codec: Codec, cursor: u64) -> Option<Span> {
-        let key = (interest, codec);
+    pub(crate) fn behind(&self, interest: InterestId, encoding: Encoding, cursor: u64) -> Option<Span> {
+        let key = (interest, encoding);
         let mut inner = self.lock();
         let spans = inner.channels.get(&key)?;
         // Spans of different sources overlap: a longer one may begin before the nearest.
@@ -175,17 +180,17 @@ impl Spans {
     }
 
     /// The span that was read from the stream with this start.
-    pub(crate) fn stored(&self, interest: InterestId, codec: Codec, from: u64) -> Option<Span> {
+    pub(crate) fn stored(&self, interest: InterestId, encoding: Encoding, from: u64) -> Option<Span> {
         let inner = self.lock();
-        let span = inner.channels.get(&(interest, codec))?.get(&from)?;
+        let span = inner.channels.get(&(interest, encoding))?.get(&from)?;
         (span.source != Source::Live).then(|| span.clone())
     }
 
     /// Forgets a channel: nobody wants it any more, or what is here is not to be trusted.
     pub(crate) fn forget(&self, interest: InterestId) {
         let mut inner = self.lock();
-        for codec in Codec::ALL {
-            if let Some(spans) = inner.channels.remove(&(interest, codec)) {
+        for encoding in Encoding::ALL {
+            if let Some(spans) = inner.channels.remove(&(interest, encoding)) {
                 inner.bytes -= spans.values().map(Span::weight).sum::<usize>();
                 inner.count -= spans.len();
             }
@@ -231,6 +236,7 @@ impl Inner {
 mod tests {
     use tailwater_protocol::batch::BatchBuilder;
     use tailwater_protocol::channel::Channel;
+    use tailwater_protocol::codec::Codec;
     use tailwater_protocol::payload::PayloadRef;
     use tailwater_protocol::position::Offset;
     use tailwater_protocol::push::UpdateRef;
@@ -239,7 +245,7 @@ mod tests {
 
     fn span(from: u64, offsets: &[u64], source: Source) -> Span {
         let channel = Channel::new("a").expect("a channel");
-        let mut builder = BatchBuilder::new(Codec::Json);
+        let mut builder = BatchBuilder::new(JSON);
         for offset in offsets {
             builder.push(&UpdateRef {
                 offset: Offset::new(*offset).ok(),
@@ -260,34 +266,36 @@ mod tests {
     }
 
     const ID: InterestId = InterestId(1);
+    const JSON: Encoding = Encoding::plain(Codec::Json);
+    const MSGPACK: Encoding = Encoding::plain(Codec::MessagePack);
 
     #[test]
     fn neighbours_of_the_live_feed_are_joined_and_a_gap_is_not_passed_over() {
         let spans = Spans::new(1 << 20);
         for (from, offset) in [(1, 3), (3, 7), (9, 12)] {
-            spans.add(ID, Codec::Json, span(from, &[offset], Source::Live));
+            spans.add(ID, JSON, span(from, &[offset], Source::Live));
         }
-        assert_eq!(offsets(spans.behind(ID, Codec::Json, 1)), [3, 7]);
-        assert_eq!(offsets(spans.behind(ID, Codec::Json, 5)), [3, 7]);
-        assert!(spans.behind(ID, Codec::Json, 7).is_none());
-        assert_eq!(offsets(spans.behind(ID, Codec::Json, 10)), [12]);
-        assert!(spans.behind(ID, Codec::Json, 0).is_none());
-        assert!(spans.behind(ID, Codec::MessagePack, 1).is_none());
+        assert_eq!(offsets(spans.behind(ID, JSON, 1)), [3, 7]);
+        assert_eq!(offsets(spans.behind(ID, JSON, 5)), [3, 7]);
+        assert!(spans.behind(ID, JSON, 7).is_none());
+        assert_eq!(offsets(spans.behind(ID, JSON, 10)), [12]);
+        assert!(spans.behind(ID, JSON, 0).is_none());
+        assert!(spans.behind(ID, MSGPACK, 1).is_none());
     }
 
     #[test]
     fn that_nothing_came_is_kept_in_one_place() {
         let spans = Spans::new(1 << 20);
-        spans.nothing_between(ID, 2, 5);
-        spans.add(ID, Codec::Json, span(5, &[7], Source::Live));
+        spans.nothing_between((ID, Encoding::of_channel(false)), 2, 5);
+        spans.add(ID, JSON, span(5, &[7], Source::Live));
         for (from, to) in [(7, 20), (20, 30)] {
-            spans.nothing_between(ID, from, to);
+            spans.nothing_between((ID, Encoding::of_channel(false)), from, to);
         }
         // The batch in JSON alone.
         assert_eq!(spans.lock().count, 4);
-        let behind = spans.behind(ID, Codec::Json, 3).expect("it is known");
+        let behind = spans.behind(ID, JSON, 3).expect("it is known");
         assert_eq!((behind.to, behind.batch.len()), (30, 1));
-        let behind = spans.behind(ID, Codec::MessagePack, 3).expect("it is known");
+        let behind = spans.behind(ID, MSGPACK, 3).expect("it is known");
         assert_eq!((behind.to, behind.batch.len()), (5, 0));
     }
 
@@ -296,13 +304,13 @@ mod tests {
         let one = span(0, &[1], Source::Live).weight();
         let spans = Spans::new(one * 3);
         for offset in 1..=5 {
-            spans.add(ID, Codec::Json, span(offset - 1, &[offset], Source::Live));
+            spans.add(ID, JSON, span(offset - 1, &[offset], Source::Live));
         }
-        assert!(spans.behind(ID, Codec::Json, 1).is_none());
-        assert_eq!(offsets(spans.behind(ID, Codec::Json, 2)), [3, 4, 5]);
+        assert!(spans.behind(ID, JSON, 1).is_none());
+        assert_eq!(offsets(spans.behind(ID, JSON, 2)), [3, 4, 5]);
         spans.forget(ID);
         assert_eq!(spans.lock().bytes, 0);
-        assert!(spans.behind(ID, Codec::Json, 2).is_none());
+        assert!(spans.behind(ID, JSON, 2).is_none());
     }
 
     #[test]
@@ -312,8 +320,8 @@ mod tests {
             gaps: Vec::new(),
             pending: 0,
         };
-        spans.add(ID, Codec::Json, span(0, &[2, 4, 6, 8], stored()));
-        spans.add(ID, Codec::Json, span(3, &[4], stored()));
-        assert_eq!(offsets(spans.behind(ID, Codec::Json, 5)), [2, 4, 6, 8]);
+        spans.add(ID, JSON, span(0, &[2, 4, 6, 8], stored()));
+        spans.add(ID, JSON, span(3, &[4], stored()));
+        assert_eq!(offsets(spans.behind(ID, JSON, 5)), [2, 4, 6, 8]);
     }
 }

@@ -35,6 +35,8 @@ pub struct Namespace {
     pub subject_prefix: Option<Arc<str>>,
     /// How long a publication may wait so that several go out together; zero: not at all.
     pub max_delay: Duration,
+    /// Whether publications are compressed for clients that offer `permessage-deflate`.
+    pub compress: bool,
 }
 
 /// What a namespace promises.
@@ -72,6 +74,11 @@ impl Namespaces {
     /// The namespaces, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Namespace>> {
         self.0.iter()
+    }
+
+    /// Whether any of them compresses.
+    pub fn any_compresses(&self) -> bool {
+        self.0.iter().any(|namespace| namespace.compress)
     }
 
     /// The namespace to which a channel belongs. An exact channel belongs to the most specific one that matches it; one
@@ -225,6 +232,7 @@ fn read_one(name: &str, section: &mut Section<'_>) -> Draft {
         publish: section.boolean("publish"),
         subject_prefix: prefix,
         max_delay: section.duration("max_delay_ms"),
+        compress: section.boolean("compress"),
     };
     Draft {
         namespace,

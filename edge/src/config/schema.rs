@@ -235,6 +235,7 @@ pub(super) const KEYS: &[Key] = &[
     key("namespace.*.subject_prefix", "", Kind::Text, "the channel `a.b` is the NATS subject `PREFIX.a.b`"),
     key("namespace.*.slow_consumer", "drop_oldest", Kind::Word(&["drop_oldest", "latest", "disconnect"]), "what happens to a client whose outbox is full; live namespaces only"),
     key("namespace.*.max_delay_ms", "0", integer(0, 1000, "milliseconds"), "publications may wait this long to go out together; 0: never"),
+    key("namespace.*.compress", "false", Kind::Boolean, "compress publications of 512 bytes and more, once for all clients that offer `permessage-deflate`; see *Compression*"),
 
     optional("stream.*.subjects", Kind::Texts, "subjects of the stream; without it those of its namespaces"),
     key("stream.*.max_messages_per_channel", "0", integer(0, 1_000_000_000, "messages"), "history of one channel; 0: no limit"),

@@ -6,19 +6,20 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use tailwater_broker::feed::{Delivery, Interest, InterestId};
+use tailwater_broker::feed::{Delivery, InterestId, Membership};
 use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::position::{Epoch, Offset};
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
-use super::{Audience, BEHIND, Hub, Kind, Seat, Seated, each, side, walk};
+use super::{Audience, AudienceKey, BEHIND, Hub, Kind, Seat, Seated, each, walk};
 use crate::session::Session;
 
 /// How far an audience has come.
 #[derive(Debug)]
 pub(super) struct Standing {
-    /// By codec: whoever is in step has everything up to here.
-    tips: [u64; 2],
+    /// Whoever is in step has everything up to here.
+    tip: u64,
     /// Of a pattern: everything up to here was certainly passed on by the feed.
     certain: u64,
     epoch: Epoch,
@@ -29,80 +30,80 @@ impl Hub {
     /// that is not enough to be in step. `tip` is how far the feed has come, in `epoch`.
     pub(crate) fn add_stored(
         &mut self,
-        interest: &Interest,
+        membership: &Membership,
         session: &Rc<Session>,
         cursor: Option<u64>,
         (tip, epoch): (u64, &Epoch),
     ) -> (Seat, bool) {
-        let id = interest.id();
-        let audience = self.audiences.entry(id).or_insert_with(|| Audience {
+        let interest = membership.interest();
+        let key = (interest.id(), membership.encoding());
+        let audience = self.audiences.entry(key).or_insert_with(|| Audience {
             channel: interest.channel().clone(),
             kind: Kind::Stored(Standing {
-                tips: [tip; 2],
+                tip,
                 certain: 0,
                 epoch: epoch.clone(),
             }),
-            sessions: Default::default(),
+            sessions: Vec::new(),
             walking: false,
         });
-        let place = side(session.codec());
-        // The first who speaks a codec: the feed was not asked for it before.
-        if audience.sessions[place].iter().all(Option::is_none)
+        // All who were there have left during a walk: the feed may have not been asked for some time.
+        if audience.sessions.iter().all(Option::is_none)
             && let Kind::Stored(standing) = &mut audience.kind
         {
-            standing.tips[place] = tip;
+            standing.tip = tip;
         }
-        let tip = audience.tip(session.codec()).unwrap_or(tip);
+        let tip = audience.tip().unwrap_or(tip);
         let after = cursor.filter(|cursor| *cursor >= tip).unwrap_or(BEHIND);
-        (audience.seat(id, session, after), after == BEHIND)
+        (audience.seat(interest.id(), session, after), after == BEHIND)
     }
 
     /// How far the audience has come that a subscriber is to be in step with.
-    pub(crate) fn tip(&self, interest: InterestId, codec: Codec) -> Option<u64> {
-        self.audiences.get(&interest)?.tip(codec)
+    pub(crate) fn tip(&self, key: AudienceKey) -> Option<u64> {
+        self.audiences.get(&key)?.tip()
     }
 
     /// What the session at `seat` has, if it is in step.
-    pub(crate) fn has(&self, seat: Seat, codec: Codec) -> Option<u64> {
-        let audience = self.audiences.get(&seat.interest)?;
-        let seated = audience.sessions[side(codec)].get(seat.place)?.as_ref()?;
+    pub(crate) fn has(&self, seat: Seat, encoding: Encoding) -> Option<u64> {
+        let audience = self.audiences.get(&(seat.interest, encoding))?;
+        let seated = audience.sessions.get(seat.place)?.as_ref()?;
         let after = seated.after.get();
-        (after != BEHIND).then(|| after.max(audience.tip(codec).unwrap_or(0)))
+        (after != BEHIND).then(|| after.max(audience.tip().unwrap_or(0)))
     }
 
     /// Everything up to here was certainly passed on by the feed.
-    pub(crate) fn certain(&self, interest: InterestId) -> u64 {
-        match self.audiences.get(&interest).map(|audience| &audience.kind) {
+    pub(crate) fn certain(&self, key: AudienceKey) -> u64 {
+        match self.audiences.get(&key).map(|audience| &audience.kind) {
             Some(Kind::Stored(standing)) => standing.certain,
             _ => 0,
         }
     }
 
     /// The epoch of an audience.
-    pub(crate) fn epoch(&self, interest: InterestId) -> Option<&Epoch> {
-        match &self.audiences.get(&interest)?.kind {
+    pub(crate) fn epoch(&self, key: AudienceKey) -> Option<&Epoch> {
+        match &self.audiences.get(&key)?.kind {
             Kind::Stored(standing) => Some(&standing.epoch),
             Kind::Live(_) => None,
         }
     }
 
     /// Puts a session that has everything up to `cursor` in step, if that is enough.
-    pub(crate) fn level(&self, seat: Seat, codec: Codec, cursor: u64) -> bool {
-        let Some(audience) = self.audiences.get(&seat.interest) else {
+    pub(crate) fn level(&self, seat: Seat, encoding: Encoding, cursor: u64) -> bool {
+        let Some(audience) = self.audiences.get(&(seat.interest, encoding)) else {
             return false;
         };
-        let is_level = audience.tip(codec).is_some_and(|tip| cursor >= tip);
-        if is_level && let Some(Some(seated)) = audience.sessions[side(codec)].get(seat.place) {
+        let is_level = audience.tip().is_some_and(|tip| cursor >= tip);
+        if is_level && let Some(Some(seated)) = audience.sessions.get(seat.place) {
             seated.after.set(cursor);
         }
         is_level
     }
 
     /// The audience has come to `to`. Gives how far it was before; nothing if it was there.
-    fn advance(&mut self, interest: InterestId, codec: Codec, to: u64) -> Option<u64> {
-        match &mut self.audiences.get_mut(&interest)?.kind {
+    fn advance(&mut self, key: AudienceKey, to: u64) -> Option<u64> {
+        match &mut self.audiences.get_mut(&key)?.kind {
             Kind::Stored(standing) => {
-                let tip = &mut standing.tips[side(codec)];
+                let tip = &mut standing.tip;
                 (to > *tip).then(|| std::mem::replace(tip, to))
             }
             Kind::Live(_) => None,
@@ -111,9 +112,9 @@ impl Hub {
 }
 
 impl Audience {
-    fn tip(&self, codec: Codec) -> Option<u64> {
+    fn tip(&self) -> Option<u64> {
         match &self.kind {
-            Kind::Stored(standing) => Some(standing.tips[side(codec)]),
+            Kind::Stored(standing) => Some(standing.tip),
             Kind::Live(_) => None,
         }
     }
@@ -150,14 +151,15 @@ pub(super) async fn deliver(hub: &RefCell<Hub>, delivery: Delivery) {
     match delivery {
         Delivery::Batch {
             interest,
-            codec,
+            encoding,
             batch,
             span: Some((from, to)),
         } => {
-            let Some(tip) = hub.borrow_mut().advance(interest, codec, to) else {
+            let key = (interest, encoding);
+            let Some(tip) = hub.borrow_mut().advance(key, to) else {
                 return;
             };
-            walk(hub, interest, codec, |audience, seated| {
+            walk(hub, key, |audience, seated| {
                 let Some(has) = seated.has(tip) else { return };
                 if from > has {
                     return seated.fall_behind(interest, has);
@@ -168,12 +170,17 @@ pub(super) async fn deliver(hub: &RefCell<Hub>, delivery: Delivery) {
             })
             .await;
         }
-        Delivery::Advance { interest, codec, to } => {
-            for codec in each(codec) {
-                let Some(tip) = hub.borrow_mut().advance(interest, codec, to) else {
+        Delivery::Advance {
+            interest,
+            encoding,
+            to,
+        } => {
+            for encoding in each(encoding) {
+                let key = (interest, encoding);
+                let Some(tip) = hub.borrow_mut().advance(key, to) else {
                     continue;
                 };
-                walk(hub, interest, codec, |_, seated| {
+                walk(hub, key, |_, seated| {
                     if let Some(has) = seated.has(tip).filter(|has| *has < to) {
                         seated.fall_behind(interest, has);
                     }
@@ -187,11 +194,12 @@ pub(super) async fn deliver(hub: &RefCell<Hub>, delivery: Delivery) {
             seen,
             to,
         } => {
-            for codec in Codec::ALL {
-                let before = hub.borrow().tip(interest, codec);
-                let Some(tip) = before else { return };
-                hub.borrow_mut().advance(interest, codec, to);
-                walk(hub, interest, codec, |_, seated| {
+            for encoding in Encoding::ALL {
+                let key = (interest, encoding);
+                let before = hub.borrow().tip(key);
+                let Some(tip) = before else { continue };
+                hub.borrow_mut().advance(key, to);
+                walk(hub, key, |_, seated| {
                     let has = seated.has(tip);
                     seated.after.set(BEHIND);
                     seated.session.rewind(interest, floor, has, &seen);
@@ -216,25 +224,26 @@ pub(super) async fn deliver(hub: &RefCell<Hub>, delivery: Delivery) {
 
 /// Tells everybody in step from where a resume is safe. `from` is how far an audience must have come to be in step.
 async fn tell_position(hub: &RefCell<Hub>, interest: InterestId, from: u64, offset: u64) {
-    for codec in Codec::ALL {
+    for encoding in Encoding::ALL {
+        let key = (interest, encoding);
         let frame = {
             let hub = hub.borrow();
             let Some(Audience {
                 channel,
                 kind: Kind::Stored(standing),
                 ..
-            }) = hub.audiences.get(&interest)
+            }) = hub.audiences.get(&key)
             else {
-                return;
+                continue;
             };
             if standing.certain >= offset {
-                return;
+                continue;
             }
-            position(codec, channel, &standing.epoch, offset)
+            position(encoding.codec, channel, &standing.epoch, offset)
         };
-        let tip = hub.borrow().tip(interest, codec).unwrap_or(0);
-        hub.borrow_mut().advance(interest, codec, offset);
-        walk(hub, interest, codec, |_, seated| match seated.has(tip) {
+        let tip = hub.borrow().tip(key).unwrap_or(0);
+        hub.borrow_mut().advance(key, offset);
+        walk(hub, key, |_, seated| match seated.has(tip) {
             // The worker has not got all that was passed on.
             Some(has) if has < from => seated.fall_behind(interest, has),
             // Not back behind where a session has begun.
@@ -246,13 +255,13 @@ async fn tell_position(hub: &RefCell<Hub>, interest: InterestId, from: u64, offs
             _ => {}
         })
         .await;
-    }
-    if let Some(Audience {
-        kind: Kind::Stored(standing),
-        ..
-    }) = hub.borrow_mut().audiences.get_mut(&interest)
-    {
-        standing.certain = offset.max(standing.certain);
+        if let Some(Audience {
+            kind: Kind::Stored(standing),
+            ..
+        }) = hub.borrow_mut().audiences.get_mut(&key)
+        {
+            standing.certain = offset.max(standing.certain);
+        }
     }
 }
 
@@ -273,19 +282,21 @@ pub(crate) fn position(
 
 /// The stream began anew: everybody is told, and reads it from its start.
 async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, life: u32, to: u64) {
-    let channel = {
+    let keys = Encoding::ALL.map(|encoding| (interest, encoding));
+    // All at once: who joins meanwhile joins the new life.
+    let channels = keys.map(|key| {
         let mut hub = hub.borrow_mut();
-        let Some(audience) = hub.audiences.get_mut(&interest) else {
-            return;
-        };
+        let audience = hub.audiences.get_mut(&key)?;
         audience.kind = Kind::Stored(Standing {
-            tips: [to; 2],
+            tip: to,
             certain: 0,
             epoch: epoch.clone(),
         });
-        audience.channel.clone()
-    };
-    for codec in Codec::ALL {
+        Some(audience.channel.clone())
+    });
+    for (key, channel) in keys.into_iter().zip(channels) {
+        let Some(channel) = channel else { continue };
+        let codec = key.1.codec;
         let lost = Lost {
             channel: channel.clone(),
             from: None,
@@ -297,7 +308,7 @@ async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, life: u3
         let Some(position) = position(codec, &channel, epoch, 0) else {
             return;
         };
-        walk(hub, interest, codec, |_, seated| {
+        walk(hub, key, |_, seated| {
             // Who has joined since then knows of no other life.
             if seated.session.life(interest) == Some(life) {
                 if let Some(has) = seated.has(0).filter(|has| *has < to) {

@@ -129,13 +129,12 @@ async fn subscribe(
 ) -> Result<(), ErrorMessage> {
     let joined = worker
         .feed()
-        .join(worker.index(), session.codec, &channel, &terms(namespace))
+        .join(worker.index(), session.encoding(), &channel, &terms(namespace))
         .await;
     let membership = joined.map_err(|error| broker_error(&error, &channel))?;
     // The answer and the seat in one step: no publication can come between them.
     answer(session, id, Reply::Subscribed(state::live(channel.clone())));
-    let interest = membership.interest().id();
-    let seat = worker.hub().borrow_mut().add(interest, &channel, policy, session);
+    let seat = worker.hub().borrow_mut().add(&membership, policy, session);
     session.hold(Subscription {
         channel,
         seat,
@@ -174,6 +173,7 @@ fn terms(namespace: &Namespace) -> Terms {
         prefix,
         max_delay: namespace.max_delay,
         stream: None,
+        compress: namespace.compress,
     }
 }
 
@@ -184,7 +184,8 @@ fn unsubscribe(session: &Session, worker: &Worker, channel: &Channel) {
         index.map(|index| subscriptions.swap_remove(index))
     };
     if let Some(held) = held {
-        worker.hub().borrow_mut().remove(held.seat, session.codec);
+        let encoding = held.membership.encoding();
+        worker.hub().borrow_mut().remove(held.seat, encoding);
     }
 }
 

@@ -13,6 +13,7 @@ use tailwater_broker::BrokerError;
 use tailwater_broker::feed::Interest;
 use tailwater_broker::history::{Chunk, Cursor};
 use tailwater_protocol::channel::Channel;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::position::Offset;
 use tailwater_protocol::push::{Lost, LostReason, Push};
 use tokio::time::{Instant, sleep_until};
@@ -64,6 +65,7 @@ impl<'a> CatchUp<'a> {
 /// A subscription that is behind.
 struct Task {
     interest: Arc<Interest>,
+    encoding: Encoding,
     seat: Seat,
     cursor: Cursor,
     /// The life of the stream that the cursor belongs to.
@@ -74,6 +76,7 @@ impl Task {
     fn of(held: &Subscription, behind: &Behind) -> Self {
         Self {
             interest: held.membership.interest().clone(),
+            encoding: held.membership.encoding(),
             seat: held.seat,
             cursor: behind.cursor,
             life: held.life,
@@ -114,7 +117,7 @@ async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
             session.behind.set(false);
             return;
         }
-        match next_chunk(&session, &worker, &task).await {
+        match next_chunk(&worker, &task).await {
             Ok(chunk) => {
                 if session.take(&worker, &task, &chunk) == Taken::NoRoom {
                     // A frame that never fits beside others goes alone, before others take its place.
@@ -151,13 +154,13 @@ async fn next_task(session: &Session, turn: usize) -> Option<Task> {
     .await
 }
 
-async fn next_chunk(session: &Session, worker: &Worker, task: &Task) -> Result<Chunk, BrokerError> {
-    let (interest, codec) = (&*task.interest, session.codec);
-    if let Some(chunk) = worker.history().recent(interest, codec, task.cursor) {
+async fn next_chunk(worker: &Worker, task: &Task) -> Result<Chunk, BrokerError> {
+    let (interest, encoding) = (&*task.interest, task.encoding);
+    if let Some(chunk) = worker.history().recent(interest, encoding, task.cursor) {
         return Ok(chunk);
     }
-    let tip = worker.hub().borrow().tip(interest.id(), codec).unwrap_or(0);
-    worker.history().read(interest, codec, task.cursor, tip).await
+    let tip = worker.hub().borrow().tip((interest.id(), encoding)).unwrap_or(0);
+    worker.history().read(interest, encoding, task.cursor, tip).await
 }
 
 impl Session {
@@ -203,7 +206,7 @@ impl Session {
             held.and_then(|held| Some(Task::of(held, held.behind.as_ref()?)))
         };
         let Some(task) = task else { return true };
-        if let Some(chunk) = worker.history().recent(interest, self.codec, task.cursor) {
+        if let Some(chunk) = worker.history().recent(interest, task.encoding, task.cursor) {
             self.take(worker, &task, &chunk);
         }
         let subscriptions = self.subscriptions.borrow();
@@ -250,20 +253,20 @@ impl Session {
         }
         behind.reach(cursor);
         let hub = worker.hub().borrow();
-        let interest = task.seat.interest;
+        let key = (task.seat.interest, task.encoding);
         if channel.is_wildcard() {
             if chunk.live && cursor > before {
                 held.fed.add(before, cursor);
             }
-            held.fed.prune(hub.certain(interest));
+            held.fed.prune(hub.certain(key));
         }
-        if hub.level(held.seat, self.codec, cursor) {
+        if hub.level(held.seat, task.encoding, cursor) {
             held.behind = None;
             if channel.is_wildcard() {
                 // From here a resume is safe, if all of it was read from the stream.
                 if held.fed.is_empty()
                     && let Some(frame) = hub
-                        .epoch(interest)
+                        .epoch(key)
                         .and_then(|epoch| position(self.codec, channel, epoch, cursor))
                 {
                     self.push_message(frame);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tailwater_broker::BrokerError;
-use tailwater_broker::feed::{Interest, Membership, Terms};
+use tailwater_broker::feed::{Membership, Terms};
 use tailwater_broker::history::{Cursor, Latest};
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::command::Subscribe;
@@ -38,14 +38,10 @@ pub(super) async fn subscribe(
     let failed = |error: BrokerError| broker_error(&error, channel);
     let joined = worker
         .feed()
-        .join(worker.index(), session.codec, channel, terms)
+        .join(worker.index(), session.encoding(), channel, terms)
         .await;
     let membership = joined.map_err(failed)?;
-    let prepared = timeout(
-        TIMEOUT,
-        prepare(session, worker, membership.interest(), &subscribe),
-    )
-    .await;
+    let prepared = timeout(TIMEOUT, prepare(worker, &membership, &subscribe)).await;
     let (start, latest) = prepared
         .map_err(|_| failed(BrokerError::Unavailable { timeout: TIMEOUT }))?
         .map_err(|error| match error {
@@ -70,17 +66,17 @@ pub(super) async fn subscribe(
 
 /// Finds out where to begin, again if the stream begins anew meanwhile.
 async fn prepare(
-    session: &Session,
     worker: &Worker,
-    interest: &Interest,
+    membership: &Membership,
     subscribe: &Subscribe,
 ) -> Result<(Start, Option<Latest>), BrokerError> {
+    let interest = membership.interest();
     loop {
-        let mut start = start(session, worker, interest, subscribe.since.as_ref()).await?;
+        let mut start = start(worker, membership, subscribe.since.as_ref()).await?;
         let latest = if subscribe.latest {
             let latest = worker
                 .history()
-                .latest(interest, session.codec, start.tip)
+                .latest(interest, membership.encoding(), start.tip)
                 .await?;
             start.cursor = Cursor::Had(latest.upto);
             Some(latest)
@@ -119,7 +115,7 @@ fn enter(
         worker
             .hub()
             .borrow_mut()
-            .add_stored(&interest, session, had, (tip, &start.epoch));
+            .add_stored(&membership, session, had, (tip, &start.epoch));
     let mut held = Subscription {
         channel: channel.clone(),
         seat,
@@ -158,13 +154,14 @@ pub(super) fn tell_position(
             .iter()
             .find(|held| held.channel == channel)
             .and_then(|held| {
-                let interest = held.seat.interest;
+                let encoding = held.membership.encoding();
+                let key = (held.seat.interest, encoding);
                 let has = match &held.behind {
                     Some(behind) => behind.cursor.offset(),
-                    None => hub.has(held.seat, session.codec)?,
+                    None => hub.has(held.seat, encoding)?,
                 };
-                let offset = held.fed.certain(has, hub.certain(interest));
-                Some((Offset::new(offset).ok(), hub.epoch(interest).cloned()))
+                let offset = held.fed.certain(has, hub.certain(key));
+                Some((Offset::new(offset).ok(), hub.epoch(key).cloned()))
             })
     };
     let Some((offset, epoch)) = standing else {
@@ -200,11 +197,11 @@ struct Start {
 /// # Errors
 /// What keeps NATS from answering.
 async fn start(
-    session: &Session,
     worker: &Worker,
-    interest: &Interest,
+    membership: &Membership,
     since: Option<&Since>,
 ) -> Result<Start, BrokerError> {
+    let interest = membership.interest();
     let (place, epoch) = interest.settled().await?;
     let mut start = Start {
         cursor: Cursor::Had(place.tip),
@@ -232,7 +229,7 @@ async fn start(
             start.cursor = Cursor::Had(offset);
             if offset < place.tip {
                 let chunk = history
-                    .read(interest, session.codec, start.cursor, place.tip)
+                    .read(interest, membership.encoding(), start.cursor, place.tip)
                     .await?;
                 start.lost = chunk.lost;
                 start.recovered = Some(chunk.lost.is_none());

@@ -4,30 +4,21 @@
 //! be dropped at any time, and a silent session holds no buffer at all. What it lets through is refused
 //! here before it sees it: unmasked frames, lengths beyond the limit, reserved bits, control frames that
 //! are too long; and behind it: interleaved messages, fragments without a total limit, illegal closes.
+//!
+//! It knows no extensions: the first frame of a compressed message (RFC 7692 section 6) is given to it alone, as a binary
+//! frame without the mark. Whoever acts on the message inflates it, one at a time.
 
 mod guard;
+mod inbound;
 
 use bytes::{Bytes, BytesMut};
 use fastwebsockets::{Frame, OpCode, Role, WebSocketError, WebSocketRead, after_handshake_split};
 use futures_util::FutureExt;
 use tailwater_protocol::close::CloseCode;
+use tailwater_protocol::frame::{COMPRESSED, Opcode};
 
-use guard::Guarded;
-
-/// What a client sent, as a whole.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Inbound {
-    /// A text message; its UTF-8 has been checked.
-    Text(Bytes),
-    /// A binary message.
-    Binary(Bytes),
-    /// A ping, with what its pong must repeat.
-    Ping(Bytes),
-    /// A pong.
-    Pong,
-    /// The peer closes, with the code to echo, if it gave one.
-    Close(Option<u16>),
-}
+use guard::{Guarded, Next};
+pub(crate) use inbound::Inbound;
 
 /// A breach of RFC 6455 that ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,24 +50,30 @@ pub(crate) struct MessageReader {
     partial: Vec<u8>,
     /// The message whose first fragments have come.
     fragments: Option<Box<Fragments>>,
-    limit_bytes: usize,
+    limit_bytes: u32,
+    /// Compressed messages were agreed on.
+    deflate: bool,
 }
 
 #[derive(Debug)]
 struct Fragments {
     text: bool,
+    deflated: bool,
     body: BytesMut,
     /// So many bytes of `body` are known to be UTF-8.
     checked: usize,
 }
 
 impl MessageReader {
-    /// Takes messages of at most `limit_bytes`; a longer one is a violation with code 1009.
-    pub(crate) fn new(limit_bytes: usize) -> Self {
+    /// Takes messages of at most `limit_bytes`, below 4 GiB; a longer one is a violation with code 1009. Compressed ones
+    /// are a violation unless `deflate` says that they were agreed on.
+    pub(crate) fn new(limit_bytes: usize, deflate: bool) -> Self {
         Self {
             partial: Vec::new(),
             fragments: None,
-            limit_bytes,
+            // No wider, so that a silent session does not grow by the flag.
+            limit_bytes: u32::try_from(limit_bytes).unwrap_or(u32::MAX),
+            deflate,
         }
     }
 
@@ -103,30 +100,37 @@ impl MessageReader {
 
     /// Reads the whole frames at the start of `bytes` and says how many bytes they have.
     fn read_frames(&mut self, bytes: &[u8], messages: &mut Vec<Inbound>) -> Result<usize, Violation> {
-        let used = self
-            .fragments
-            .as_ref()
-            .map_or(0, |fragments| fragments.body.len());
-        let Guarded {
-            length,
-            frames,
-            violation,
-        } = guard::whole_frames(bytes, self.limit_bytes, used);
-        if frames > 0 {
-            let whole = &bytes[..length];
-            let (mut reader, _) = after_handshake_split(whole, tokio::io::sink(), Role::Server);
-            reader.set_auto_close(false);
-            reader.set_auto_pong(false);
-            reader.set_max_message_size(usize::MAX);
-            for _ in 0..frames {
-                let frame = next_frame(&mut reader)?;
-                messages.extend(self.accept(frame)?);
+        let mut consumed = 0;
+        loop {
+            let rest = &bytes[consumed..];
+            let used = self
+                .fragments
+                .as_ref()
+                .map_or(0, |fragments| fragments.body.len());
+            let limit = self.limit_bytes as usize;
+            let Guarded { length, frames, next } = guard::whole_frames(rest, limit, used, self.deflate);
+            if frames > 0 {
+                let mut reader = reader(&rest[..length]);
+                for _ in 0..frames {
+                    let frame = next_frame(&mut reader)?;
+                    messages.extend(self.accept(frame, false)?);
+                }
+            }
+            consumed += length;
+            match next {
+                Next::Incomplete => return Ok(consumed),
+                Next::Illegal(violation) => return Err(violation),
+                Next::Deflated(length) => {
+                    let frame = deflated_frame(&bytes[consumed..][..length])?;
+                    messages.extend(self.accept(frame, true)?);
+                    consumed += length;
+                }
             }
         }
-        violation.map_or(Ok(length), Err)
     }
 
-    fn accept(&mut self, frame: Whole) -> Result<Option<Inbound>, Violation> {
+    /// Takes a frame, which begins a compressed message if `deflated` says so.
+    fn accept(&mut self, frame: Whole, deflated: bool) -> Result<Option<Inbound>, Violation> {
         let Whole { last, opcode, body } = frame;
         Ok(match opcode {
             OpCode::Ping => Some(Inbound::Ping(body)),
@@ -138,14 +142,11 @@ impl MessageReader {
                 }
                 let text = opcode == OpCode::Text;
                 if last {
-                    Some(if text {
-                        Inbound::Text(body)
-                    } else {
-                        Inbound::Binary(body)
-                    })
+                    Some(Inbound::of(text, deflated, body))
                 } else {
                     let mut fragments = Fragments {
                         text,
+                        deflated,
                         body: BytesMut::from(&body[..]),
                         checked: 0,
                     };
@@ -158,18 +159,14 @@ impl MessageReader {
                 let Some(mut fragments) = self.fragments.take() else {
                     return Err(Violation::protocol("a continuation without a message"));
                 };
-                if fragments.body.len() + body.len() > self.limit_bytes {
+                if fragments.body.len() + body.len() > self.limit_bytes as usize {
                     return Err(guard::TOO_LARGE);
                 }
                 fragments.body.extend_from_slice(&body);
                 fragments.check(last)?;
                 if last {
                     let body = fragments.body.freeze();
-                    Some(if fragments.text {
-                        Inbound::Text(body)
-                    } else {
-                        Inbound::Binary(body)
-                    })
+                    Some(Inbound::of(fragments.text, fragments.deflated, body))
                 } else {
                     self.fragments = Some(fragments);
                     None
@@ -182,7 +179,7 @@ impl MessageReader {
 impl Fragments {
     /// Fails as soon as no continuation could make the text valid.
     fn check(&mut self, last: bool) -> Result<(), Violation> {
-        if !self.text {
+        if !self.text || self.deflated {
             return Ok(());
         }
         match std::str::from_utf8(&self.body[self.checked..]) {
@@ -199,6 +196,26 @@ struct Whole {
     last: bool,
     opcode: OpCode,
     body: Bytes,
+}
+
+/// The first frame of a compressed message. A copy of it is read, without the mark, and as a binary one: its bytes are no
+/// text yet.
+fn deflated_frame(bytes: &[u8]) -> Result<Whole, Violation> {
+    let mut bytes = bytes.to_vec();
+    let text = bytes[0] & 0x0f == Opcode::Text as u8;
+    bytes[0] = bytes[0] & !(COMPRESSED | 0x0f) | Opcode::Binary as u8;
+    let frame = next_frame(&mut reader(&bytes))?;
+    let opcode = if text { OpCode::Text } else { OpCode::Binary };
+    Ok(Whole { opcode, ..frame })
+}
+
+/// A reader of frames that are known to be whole.
+fn reader(frames: &[u8]) -> WebSocketRead<&[u8]> {
+    let (mut reader, _) = after_handshake_split(frames, tokio::io::sink(), Role::Server);
+    reader.set_auto_close(false);
+    reader.set_auto_pong(false);
+    reader.set_max_message_size(usize::MAX);
+    reader
 }
 
 /// The next of the frames that are known to be whole.
@@ -238,122 +255,4 @@ fn close_code(body: &[u8]) -> Result<Option<u16>, Violation> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A client's frame, masked.
-    pub(super) fn frame(first: u8, body: &[u8]) -> Vec<u8> {
-        let mask = [0x37, 0xfa, 0x21, 0x3d];
-        let mut frame = vec![first];
-        match body.len() {
-            length @ 0..=125 => frame.push(0x80 | u8::try_from(length).unwrap()),
-            length @ 126..=0xffff => {
-                frame.push(0x80 | 126);
-                frame.extend_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
-            }
-            length => {
-                frame.push(0x80 | 127);
-                frame.extend_from_slice(&(length as u64).to_be_bytes());
-            }
-        }
-        frame.extend_from_slice(&mask);
-        frame.extend(
-            body.iter()
-                .zip(mask.iter().cycle())
-                .map(|(byte, mask)| byte ^ mask),
-        );
-        frame
-    }
-
-    fn read(limit: usize, bytes: &[u8]) -> (Vec<Inbound>, Result<(), Violation>) {
-        let mut messages = Vec::new();
-        let result = MessageReader::new(limit).read(bytes, &mut messages);
-        (messages, result)
-    }
-
-    fn text(body: &'static str) -> Inbound {
-        Inbound::Text(Bytes::from_static(body.as_bytes()))
-    }
-
-    #[test]
-    fn messages_come_whole_however_the_bytes_are_cut() {
-        let mut bytes = frame(0x81, b"one");
-        bytes.extend(frame(0x01, b"tw"));
-        bytes.extend(frame(0x89, b"ping"));
-        bytes.extend(frame(0x80, "ö".as_bytes()));
-        bytes.extend(frame(0x82, &[7; 300]));
-        for step in 1..bytes.len() {
-            let mut reader = MessageReader::new(1000);
-            let mut messages = Vec::new();
-            for piece in bytes.chunks(step) {
-                reader.read(piece, &mut messages).unwrap();
-            }
-            let binary = Inbound::Binary(Bytes::from_static(&[7; 300]));
-            let ping = Inbound::Ping(Bytes::from_static(b"ping"));
-            assert_eq!(
-                messages,
-                [text("one"), ping, text("twö"), binary],
-                "cut every {step} bytes"
-            );
-            assert_eq!(reader.partial.capacity(), 0, "a silent session holds no buffer");
-        }
-    }
-
-    #[test]
-    fn a_violation_has_the_close_code_of_the_rfc_and_spares_what_came_before() {
-        let unmasked = vec![0x81, 2, b'h', b'i'];
-        let mut long_text = frame(0x01, &[b'a'; 60]);
-        long_text.extend(frame(0x00, &[b'a'; 60]));
-        let mut interleaved = frame(0x01, b"a");
-        interleaved.extend(frame(0x81, b"b"));
-        let mut cut_character = frame(0x01, &"ö".as_bytes()[..1]);
-        cut_character.extend(frame(0x00, b"x"));
-        let cases: [(&str, Vec<u8>, u16); 13] = [
-            ("unmasked", unmasked, 1002),
-            ("reserved bit", frame(0xC1, b"x"), 1002),
-            ("reserved opcode", frame(0x83, b"x"), 1002),
-            ("fragmented ping", frame(0x09, b"x"), 1002),
-            ("long ping", frame(0x89, &[0; 126]), 1002),
-            ("long close", frame(0x88, &[0; 126]), 1002),
-            ("half a close code", frame(0x88, &[3]), 1002),
-            ("illegal close code", frame(0x88, &1005_u16.to_be_bytes()), 1002),
-            ("continuation of nothing", frame(0x80, b"x"), 1002),
-            ("interleaved", interleaved, 1002),
-            ("invalid text", frame(0x81, &[0xff]), 1007),
-            ("invalid fragmented text", cut_character, 1007),
-            ("fragments beyond the limit", long_text, 1009),
-        ];
-        for (name, bytes, code) in cases {
-            let mut all = frame(0x81, b"before");
-            all.extend(bytes);
-            let (messages, result) = read(100, &all);
-            assert_eq!(messages.first(), Some(&text("before")), "{name}");
-            assert_eq!(result.unwrap_err().code.code(), code, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_length_beyond_the_limit_is_refused_before_its_bytes_come() {
-        let mut header = vec![0x82, 0x80 | 127];
-        header.extend_from_slice(&(1_u64 << 40).to_be_bytes());
-        assert_eq!(read(100, &header).1.unwrap_err().code, CloseCode::TooLarge);
-        assert!(read(100, &frame(0x82, &[0; 100])).1.is_ok());
-        assert_eq!(
-            read(100, &frame(0x82, &[0; 101])).1.unwrap_err().code,
-            CloseCode::TooLarge
-        );
-    }
-
-    #[test]
-    fn a_close_gives_its_code() {
-        assert_eq!(read(100, &frame(0x88, &[])).0, [Inbound::Close(None)]);
-        assert_eq!(
-            read(100, &frame(0x88, &1000_u16.to_be_bytes())).0,
-            [Inbound::Close(Some(1000))]
-        );
-        assert_eq!(
-            read(100, &frame(0x88, &4242_u16.to_be_bytes())).0,
-            [Inbound::Close(Some(4242))]
-        );
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tailwater_protocol::batch::subject_hash;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::position::Epoch;
 
 use super::super::inbox::Delivery;
@@ -136,6 +137,7 @@ struct Newest {
 fn audit_one(pending: &mut Pending, newest: &Newest, outlets: &Outlets) {
     pending.flush(outlets);
     let interest = pending.interest.id;
+    let encodings = Encoding::of_channel(pending.interest.terms.compress);
     let own = subject_of(pending).map(|subject| subject_hash(&subject));
     let Some(ordered) = pending
         .ordered
@@ -154,7 +156,7 @@ fn audit_one(pending: &mut Pending, newest: &Newest, outlets: &Outlets) {
     let news = match own.map(|own| newest.offsets.get(&own).copied()) {
         Some(Some(to)) => sequence.lags(to).then_some(Delivery::Advance {
             interest,
-            codec: None,
+            encoding: None,
             to,
         }),
         // The last publication has expired: a cursor that stays there would look like a loss. Those of clients that are
@@ -163,7 +165,7 @@ fn audit_one(pending: &mut Pending, newest: &Newest, outlets: &Outlets) {
             outlets
                 .history
                 .spans()
-                .nothing_between(interest, from, newest.upto);
+                .nothing_between((interest, encodings), from, newest.upto);
             certain(newest.upto)
         }),
         None => {

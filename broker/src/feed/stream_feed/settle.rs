@@ -85,7 +85,7 @@ impl StreamFeed {
             _ if is_new => None,
             None => (to > before).then_some(Delivery::Advance {
                 interest,
-                codec: None,
+                encoding: None,
                 to,
             }),
             Some((floor, seen)) => {

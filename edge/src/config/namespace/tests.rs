@@ -32,6 +32,7 @@ fn namespaces(groups: &[Vec<&Pattern>]) -> Namespaces {
         publish: false,
         subject_prefix: None,
         max_delay: Duration::ZERO,
+        compress: false,
     };
     Namespaces(groups.iter().enumerate().map(namespace).map(Arc::new).collect())
 }

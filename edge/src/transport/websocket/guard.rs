@@ -2,6 +2,7 @@
 //! (RFC 6455 section 5.2).
 
 use tailwater_protocol::close::CloseCode;
+use tailwater_protocol::frame::COMPRESSED;
 
 use super::Violation;
 
@@ -17,21 +18,38 @@ pub(super) struct Guarded {
     pub(super) length: usize,
     /// Their number.
     pub(super) frames: usize,
-    /// What is wrong with the frame behind them, if anything is.
-    pub(super) violation: Option<Violation>,
+    /// What stands behind them.
+    pub(super) next: Next,
 }
 
-/// Walks over the whole frames at the start of `bytes`. A data frame may have `limit` bytes, less the
-/// `used` bytes of the message that it continues.
-pub(super) fn whole_frames(bytes: &[u8], limit: usize, used: usize) -> Guarded {
+/// What stands behind whole, legal frames.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Nothing yet, or a part of a frame.
+    Incomplete,
+    /// A whole, legal frame of this many bytes that begins a compressed message.
+    Deflated(usize),
+    /// A frame that is not legal.
+    Illegal(Violation),
+}
+
+/// Walks over the whole frames at the start of `bytes`, up to one that begins a compressed message; those are legal if
+/// `deflate` was agreed on. A data frame may have `limit` bytes, less the `used` bytes of the message that it continues.
+pub(super) fn whole_frames(bytes: &[u8], limit: usize, used: usize, deflate: bool) -> Guarded {
     let mut guarded = Guarded {
         length: 0,
         frames: 0,
-        violation: None,
+        next: Next::Incomplete,
     };
     let mut used = used;
     loop {
-        match frame(&bytes[guarded.length..], limit, used) {
+        match frame(&bytes[guarded.length..], limit, used, deflate) {
+            Ok(Some(found)) if found.deflated => {
+                return Guarded {
+                    next: Next::Deflated(found.length),
+                    ..guarded
+                };
+            }
             Ok(Some(found)) => {
                 used = match (found.control, found.last) {
                     (true, _) => used,
@@ -44,7 +62,7 @@ pub(super) fn whole_frames(bytes: &[u8], limit: usize, used: usize) -> Guarded {
             Ok(None) => return guarded,
             Err(violation) => {
                 return Guarded {
-                    violation: Some(violation),
+                    next: Next::Illegal(violation),
                     ..guarded
                 };
             }
@@ -57,19 +75,23 @@ struct Found {
     body: usize,
     control: bool,
     last: bool,
+    /// Begins a compressed message.
+    deflated: bool,
 }
 
 /// The first frame of `bytes` if it is whole; its header is checked as soon as it is there.
-fn frame(bytes: &[u8], limit: usize, used: usize) -> Result<Option<Found>, Violation> {
+fn frame(bytes: &[u8], limit: usize, used: usize, deflate: bool) -> Result<Option<Found>, Violation> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);
     };
-    if first & 0x70 != 0 {
+    let opcode = first & 0x0f;
+    // RFC 7692 section 6: only the first frame of a message says that it is compressed, and no control frame does.
+    let deflated = deflate && first & 0x70 == COMPRESSED && matches!(opcode, 1 | 2);
+    if first & 0x70 != 0 && !deflated {
         return Err(Violation::protocol(
-            "reserved bits are set, no extension was agreed on",
+            "reserved bits are set, but no extension that was agreed on gives them a meaning here",
         ));
     }
-    let opcode = first & 0x0f;
     if !matches!(opcode, 0..=2 | 8..=10) {
         return Err(Violation::protocol("a reserved opcode"));
     }
@@ -108,5 +130,6 @@ fn frame(bytes: &[u8], limit: usize, used: usize) -> Result<Option<Found>, Viola
         body,
         control,
         last,
+        deflated,
     }))
 }
