@@ -11,6 +11,9 @@
 //! What the feed can lose on a live channel, it announces: when the link to NATS breaks (NATS also cuts a reader that is too slow),
 //! every interest gets a notice of loss once it is in place again, since nobody knows what was missed.
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod inbox;
 mod interest;
 mod pending;

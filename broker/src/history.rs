@@ -151,16 +151,20 @@ impl History {
             .name("tailwater-history".to_owned())
             .spawn(body)
             .map_err(BrokerError::Thread)?;
+        Ok((Self::over(wire), HistoryThread { stop, thread }))
+    }
+
+    /// A reader that asks through `wire`.
+    pub(crate) fn over(wire: Wire<()>) -> Self {
         let shared = Shared {
             wire,
             spans: Spans::new(RING_BYTES),
             flights: DashMap::new(),
             reads: Semaphore::new(READS),
         };
-        let history = Self {
+        Self {
             shared: Arc::new(shared),
-        };
-        Ok((history, HistoryThread { stop, thread }))
+        }
     }
 
     /// How the connection for history is.

@@ -7,6 +7,9 @@
 //! side of the wire for the command line and the tests.
 
 mod admin;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 pub mod client;
 pub mod config;
 mod connections;

@@ -22,7 +22,7 @@ pub struct Entry {
     pub start: u32,
     /// The offset of the publication; 0 if it has none.
     pub offset: u64,
-    /// The [`subject_hash`] of its concrete channel.
+    /// The [`subject_hash`] of its concrete channel; 0 in a batch of an exact channel, where all have the same.
     pub subject: u64,
 }
 
@@ -158,7 +158,7 @@ impl BatchBuilder {
         self.entries.push(Entry {
             start: position(start),
             offset: update.offset.map_or(0, u64::from),
-            subject: subject_hash(update.concrete()),
+            subject: update.subject.map_or(0, subject_hash),
         });
     }
 

@@ -33,8 +33,8 @@ impl Pattern {
 
     /// True if it holds `*` or `>`, so that it may stand for more than one subject.
     pub fn is_wildcard(&self) -> bool {
-        // The grammar allows these two characters only as whole tokens.
-        self.0.bytes().any(|byte| byte == b'*' || byte == b'>')
+        // The grammar allows these two characters only as whole tokens, and `>` only at the end.
+        self.0.ends_with('>') || self.0.as_bytes().contains(&b'*')
     }
 
     /// True if the pattern contains the subject `exact`, which is read as literal tokens.

@@ -100,9 +100,12 @@ impl<'a> Headers<'a> {
 
 /// The value, if `line` is `name: value`.
 fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (start, value) = line.split_at_checked(name.len())?;
-    let value = value.strip_prefix(b":")?;
-    start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+    if line.get(name.len()) != Some(&b':') {
+        return None;
+    }
+    let (start, value) = (&line[..name.len()], &line[name.len() + 1..]);
+    // Servers write the names as we do, and that is quicker to see.
+    (start == name || start.eq_ignore_ascii_case(name)).then(|| value.trim_ascii())
 }
 
 /// A decimal number of ASCII digits alone.

@@ -78,13 +78,7 @@ impl Session {
 
     /// Writes frames of a durable channel or lets them wait, as many as there is room for, and says how many.
     pub(super) fn offer(&self, batch: &Batch, frames: Range<usize>, channel: &Channel) -> usize {
-        if self.is_ending() {
-            return frames.len();
-        }
-        let bytes = batch.slice(frames.clone());
-        let mut outbox = self.outbox.borrow_mut();
-        let written = if outbox.is_empty() { self.write(&bytes) } else { 0 };
-        if written == bytes.len() || self.is_ending() {
+        if frames.is_empty() || self.is_ending() {
             return frames.len();
         }
         let entries = batch.entries();
@@ -93,6 +87,12 @@ impl Session {
             Some(next) => next.start as usize - base,
             None => batch.bytes().len() - base,
         };
+        let bytes = &batch.bytes()[base..base + end_of(frames.end - 1)];
+        let mut outbox = self.outbox.borrow_mut();
+        let written = if outbox.is_empty() { self.write(bytes) } else { 0 };
+        if written == bytes.len() || self.is_ending() {
+            return frames.len();
+        }
         // The first that is not written whole, and the last for which there is room.
         let begun = frames.start
             + entries[frames.clone()].partition_point(|entry| entry.start as usize - base <= written)

@@ -14,6 +14,9 @@ pub(super) trait Fields: Sized {
     /// A field that is there.
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T);
 
+    /// A field whose text is never escaped: a word of the protocol, or a channel.
+    fn plain(&mut self, name: &'static str, text: &str);
+
     /// The payload, under the name and in the form that the codec has for it.
     fn payload(&mut self, payload: PayloadRef<'_>);
 
@@ -70,9 +73,9 @@ pub(super) fn command(fields: &mut impl Fields, message: &CommandMessage) {
 
 /// The hot path.
 pub(super) fn update(fields: &mut impl Fields, id: Option<u32>, update: &UpdateRef<'_>) {
-    fields.field("type", "update");
+    fields.plain("type", "update");
     fields.optional("id", id);
-    fields.field("channel", update.channel);
+    fields.plain("channel", update.channel.as_str());
     fields.payload(update.payload);
     fields.optional("subject", update.subject);
     fields.optional("offset", update.offset);

@@ -32,8 +32,8 @@ pub(super) struct JsonFields<'a> {
 
 impl JsonFields<'_> {
     fn name(&mut self, name: &str) {
-        self.out.push(std::mem::replace(&mut self.separator, b','));
-        self.out.push(b'"');
+        let separator = std::mem::replace(&mut self.separator, b',');
+        self.out.extend_from_slice(&[separator, b'"']);
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b"\":");
     }
@@ -50,6 +50,13 @@ impl Fields for JsonFields<'_> {
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
         self.name(name);
         value_to(self.out, value);
+    }
+
+    fn plain(&mut self, name: &'static str, text: &str) {
+        self.name(name);
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
     }
 
     fn payload(&mut self, payload: PayloadRef<'_>) {

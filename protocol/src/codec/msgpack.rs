@@ -38,7 +38,7 @@ pub(super) struct MsgpackFields<'a> {
 impl MsgpackFields<'_> {
     fn name(&mut self, name: &'static str) {
         self.count += 1;
-        value_to(self.out, name);
+        transcode::write_text(name, self.out);
     }
 }
 
@@ -46,6 +46,11 @@ impl Fields for MsgpackFields<'_> {
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
         self.name(name);
         value_to(self.out, value);
+    }
+
+    fn plain(&mut self, name: &'static str, text: &str) {
+        self.name(name);
+        transcode::write_text(text, self.out);
     }
 
     fn payload(&mut self, payload: PayloadRef<'_>) {
@@ -56,10 +61,10 @@ impl Fields for MsgpackFields<'_> {
                 if transcode::transcode(json, self.out).is_err() {
                     // A number or string without a value in MessagePack, such as 1e999: the text says it all.
                     self.out.truncate(start);
-                    value_to(self.out, json);
+                    transcode::write_text(json, self.out);
                 }
             }
-            PayloadRef::Text(text) => value_to(self.out, text),
+            PayloadRef::Text(text) => transcode::write_text(text, self.out),
             PayloadRef::Binary(bytes) => transcode::write_binary(bytes, self.out),
         }
     }
