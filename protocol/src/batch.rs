@@ -22,7 +22,8 @@ pub struct Entry {
     pub start: u32,
     /// The offset of the publication; 0 if it has none.
     pub offset: u64,
-    /// The [`subject_hash`] of its concrete channel; 0 in a batch of an exact channel, where all have the same.
+    /// Tells its subject from others: the [`subject_hash`] of its concrete channel unless [`BatchBuilder::push_as`] named
+    /// another, 0 in a batch of an exact channel, where all have the same.
     pub subject: u64,
 }
 
@@ -148,6 +149,15 @@ impl BatchBuilder {
     ///
     /// If the batch would reach 4 GiB, far above what any owner lets it grow to.
     pub fn push(&mut self, update: &UpdateRef<'_>) {
+        self.push_as(update, update.subject.map_or(0, subject_hash));
+    }
+
+    /// As [`Self::push`], with this for the subject's hash in the index.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::push`].
+    pub fn push_as(&mut self, update: &UpdateRef<'_>, subject: u64) {
         let start = self.bytes.len();
         if self.encoding.deflated {
             self.write_deflated(update);
@@ -158,7 +168,7 @@ impl BatchBuilder {
         self.entries.push(Entry {
             start: position(start),
             offset: update.offset.map_or(0, u64::from),
-            subject: update.subject.map_or(0, subject_hash),
+            subject,
         });
     }
 

@@ -96,26 +96,27 @@ impl Pending {
             subject,
             ..UpdateRef::new(channel, payload)
         };
-        self.encode(&update, message.payload.len());
+        let subject = subject.map_or(0, subject_hash);
+        self.encode(&update, subject, message.payload.len());
         first
     }
 
     /// Adds a publication of a durable channel if it is its turn.
     fn add_stored(&mut self, message: &Message<'_>, outlets: &Outlets) -> bool {
         let first = self.refresh_takers(outlets);
-        let Some(publication) = self.in_order(message, outlets) else {
+        let Some((publication, subject)) = self.in_order(message, outlets) else {
             self.drained |= first;
             return false;
         };
         let interest = self.interest.clone();
         let mut time = TimeText::default();
         let update = publication.update(interest.channel(), &interest.terms.prefix, &mut time);
-        self.encode(&update, message.payload.len());
+        self.encode(&update, subject, message.payload.len());
         first
     }
 
-    /// The publication, if it is genuine and its turn has come.
-    fn in_order<'m>(&mut self, message: &Message<'m>, outlets: &Outlets) -> Option<Publication<'m>> {
+    /// The publication and the hash of its subject, if it is genuine and its turn has come.
+    fn in_order<'m>(&mut self, message: &Message<'m>, outlets: &Outlets) -> Option<(Publication<'m>, u64)> {
         let ordered = self.ordered.as_mut()?;
         let publication = ordered.stream.genuine(message)?;
         let offset = publication.offset.get();
@@ -143,7 +144,7 @@ impl Pending {
                 tracing::debug!(channel = %self.interest.channel(), before, from, "publications are missing here and will be read");
             }
         }
-        Some(publication)
+        Some((publication, subject))
     }
 
     /// Looks once a drain who wants it; true if this is the first publication since.
@@ -164,11 +165,11 @@ impl Pending {
         first
     }
 
-    fn encode(&mut self, update: &UpdateRef<'_>, length: usize) {
+    fn encode(&mut self, update: &UpdateRef<'_>, subject: u64, length: usize) {
         // At least one byte, so that an empty publication counts as one.
         self.bytes += length + 1;
         for builder in &mut self.builders {
-            builder.push(update);
+            builder.push_as(update, subject);
         }
     }
 

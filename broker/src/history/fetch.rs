@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tailwater_protocol::batch::BatchBuilder;
+use tailwater_protocol::batch::{BatchBuilder, subject_hash};
 use tailwater_protocol::encoding::Encoding;
 
 use super::spans::{Source, Span};
@@ -81,7 +81,12 @@ pub(super) async fn fetch(
         if let Some(publication) = &publication
             && name.is_some_and(|name| channel.matches(name))
         {
-            builder.push(&publication.update(channel, prefix, &mut TimeText::default()));
+            // As the feed tells subjects apart, so that what it has passed on is known again.
+            let subject = subject_hash(publication.subject);
+            builder.push_as(
+                &publication.update(channel, prefix, &mut TimeText::default()),
+                subject,
+            );
         }
         span.to = offset;
     }

@@ -315,6 +315,43 @@ async fn a_live_message_that_goes_missing_is_read_before_the_next_one() {
 }
 
 #[tokio::test]
+async fn what_is_read_again_for_a_pattern_behind_a_prefix_comes_once() {
+    let nats = Nats::start().await;
+    let proxy = Proxy::start(nats.address()).await;
+    let config = DURABLE.replace("durable = true", "durable = true\nsubject_prefix = \"p\"");
+    let edge = Edge::start_with(&proxy.url(), &config).await;
+    let publisher = Publisher::connect(&nats.process.url()).await;
+    let mut client = connect(&edge, None).await;
+    join(&mut client, "d.*", None).await;
+    let mut stored = Vec::new();
+    for number in 0..20 {
+        if number % 4 == 1 {
+            proxy.swallow("_tw.live.p.d.a");
+        }
+        for subject in ["p.d.a", "p.d.b"] {
+            stored.push(publisher.store(subject, number.to_string()).await);
+        }
+    }
+    let mut seen = Vec::new();
+    while !stored.iter().all(|offset| seen.contains(offset)) {
+        seen.push(u64::from(
+            next_stored(&mut client).await.offset.expect("an offset"),
+        ));
+    }
+    // What comes twice would have come before the next one.
+    stored.push(publisher.store("p.d.b", "20").await);
+    while seen.last() != stored.last() {
+        seen.push(u64::from(
+            next_stored(&mut client).await.offset.expect("an offset"),
+        ));
+    }
+    assert!(proxy.has_swallowed());
+    seen.sort_unstable();
+    assert_eq!(seen, stored);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn a_last_live_message_that_goes_missing_is_found_by_the_audit() {
     let nats = Nats::start().await;
     let proxy = Proxy::start(nats.address()).await;
