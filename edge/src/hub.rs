@@ -44,6 +44,8 @@ struct Audience {
     sessions: Vec<Option<Seated>>,
     /// A walk is under way: nobody may change places.
     walking: bool,
+    /// Somebody has left since it began.
+    holes: bool,
 }
 
 /// What the audience was promised.
@@ -88,6 +90,7 @@ impl Hub {
             kind: Kind::Live(policy),
             sessions: Vec::new(),
             walking: false,
+            holes: false,
         });
         audience.seat(interest.id(), session, 0)
     }
@@ -101,6 +104,7 @@ impl Hub {
         let sessions = &mut audience.sessions;
         if audience.walking {
             sessions[seat.place] = None;
+            audience.holes = true;
             return;
         }
         sessions.swap_remove(seat.place);
@@ -131,7 +135,7 @@ impl Hub {
         };
         audience.walking = false;
         let sessions = &mut audience.sessions;
-        if sessions.iter().all(Option::is_some) {
+        if !std::mem::take(&mut audience.holes) {
             return;
         }
         sessions.retain(Option::is_some);
@@ -169,7 +173,10 @@ impl Audience {
 
 /// Passes everything in `deliveries` on to the sessions of this worker, in order for each channel.
 pub(crate) async fn deliver(hub: &RefCell<Hub>, deliveries: &mut Vec<Delivery>, limits: OutboxLimits) {
-    for delivery in join_batches(deliveries) {
+    if deliveries.len() > 1 {
+        join_batches(deliveries);
+    }
+    for delivery in deliveries.drain(..) {
         match delivery {
             Delivery::Batch {
                 interest,
@@ -253,7 +260,7 @@ fn lost_frame(
 
 /// Joins the batches of one audience that arrived while the last walk was under way, so that
 /// each socket gets them in one write. Whatever else is told about a channel stays where it is among its batches.
-fn join_batches(deliveries: &mut Vec<Delivery>) -> impl Iterator<Item = Delivery> {
+fn join_batches(deliveries: &mut Vec<Delivery>) {
     let mut joined: Vec<(Delivery, Vec<Batch>)> = Vec::with_capacity(deliveries.len());
     let mut open: HashMap<AudienceKey, usize> = HashMap::new();
     for delivery in deliveries.drain(..) {
@@ -285,7 +292,7 @@ fn join_batches(deliveries: &mut Vec<Delivery>) -> impl Iterator<Item = Delivery
             }
         }
     }
-    joined.into_iter().map(|(delivery, batches)| match delivery {
+    let whole = joined.into_iter().map(|(delivery, batches)| match delivery {
         Delivery::Batch {
             interest,
             encoding,
@@ -298,5 +305,6 @@ fn join_batches(deliveries: &mut Vec<Delivery>) -> impl Iterator<Item = Delivery
             span,
         },
         other => other,
-    })
+    });
+    deliveries.extend(whole);
 }

@@ -46,6 +46,7 @@ impl Hub {
             }),
             sessions: Vec::new(),
             walking: false,
+            holes: false,
         });
         // All who were there have left during a walk: the feed may have not been asked for some time.
         if audience.sessions.iter().all(Option::is_none)
