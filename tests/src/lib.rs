@@ -1,6 +1,7 @@
 //! What the tests of the whole system share: a real nats-server, an edge in this process, the binary,
 //! and waiting without sleeping.
 
+pub mod authority;
 pub mod binary;
 pub mod checker;
 pub mod cluster;
@@ -15,6 +16,7 @@ pub mod proxy;
 pub mod raw_nats;
 pub mod raw_socket;
 
+pub use authority::Authority;
 pub use binary::binary;
 pub use cluster::Cluster;
 pub use edge::Edge;

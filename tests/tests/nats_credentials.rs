@@ -4,11 +4,9 @@
 /// What the tests need that an operator would make with `nsc` and `openssl`.
 mod nats_credentials {
     pub(crate) mod jwt;
-    pub(crate) mod tls;
 }
 
 use nats_credentials::jwt::Operator;
-use nats_credentials::tls::Authority;
 use nkeys::KeyPair;
 use rustix::process::Signal;
 use tailwater_edge::client::Client;
@@ -18,7 +16,8 @@ use tailwater_protocol::push::{LostReason, Push};
 use tailwater_tests::edge::OPEN;
 use tailwater_tests::process::{Finished, config_file, run};
 use tailwater_tests::{
-    Edge, NatsProcess, Process, eventually, next, next_update, raw_socket, soon, subscribe, subscriber,
+    Authority, Edge, NatsProcess, Process, eventually, next, next_update, raw_socket, soon, subscribe,
+    subscriber,
 };
 
 /// Open namespaces, and `nats` below `[nats]`.
@@ -185,7 +184,7 @@ async fn a_credentials_file_that_is_none_is_one_line_that_names_it() {
 #[tokio::test]
 async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let nats = NatsProcess::start(&authority.server_config("")).await;
+    let nats = NatsProcess::start(&authority.nats_block("")).await;
     let url = nats.url().replace("nats://", "tls://");
     let trust = |authority: &Authority| format!("tls.ca_file = {:?}", authority.certificate());
     works(&url, &trust(&authority)).await;
@@ -205,7 +204,7 @@ async fn tls_that_is_required_is_not_replaced_by_plain_text() {
 #[tokio::test]
 async fn tls_before_the_first_byte_works_where_the_server_wants_it() {
     let authority = Authority::new();
-    let nats = NatsProcess::start(&authority.server_config("handshake_first: true")).await;
+    let nats = NatsProcess::start(&authority.nats_block("handshake_first: true")).await;
     let url = nats.url().replace("nats://", "tls://");
     let trust = format!("tls.ca_file = {:?}\ntls.first = true", authority.certificate());
     works(&url, &trust).await;
@@ -214,11 +213,11 @@ async fn tls_before_the_first_byte_works_where_the_server_wants_it() {
 #[tokio::test]
 async fn a_client_certificate_lets_us_in_and_none_or_a_strange_one_does_not() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let nats = NatsProcess::start(&authority.server_config("verify: true")).await;
+    let nats = NatsProcess::start(&authority.nats_block("verify: true")).await;
     let url = nats.url().replace("nats://", "tls://");
     let trust = format!("tls.ca_file = {:?}", authority.certificate());
     let with = |authority: &Authority| {
-        let (certificate, key) = authority.client();
+        let (certificate, key) = authority.client_files();
         format!("{trust}\ntls.cert_file = {certificate:?}\ntls.key_file = {key:?}")
     };
     works(&url, &with(&authority)).await;

@@ -2,15 +2,13 @@
 
 use tailwater_tests::edge::OPEN;
 use tailwater_tests::process::{config_file, failed_with, run};
-use tailwater_tests::{NatsProcess, Process, eventually};
-
-use crate::authority::Authority;
+use tailwater_tests::{Authority, NatsProcess, Process, eventually};
 
 #[tokio::test]
 async fn serve_says_that_it_speaks_tls_and_sub_follows_a_channel_over_it() {
     let authority = Authority::new();
     let nats = NatsProcess::start("").await;
-    let config = format!("{OPEN}{}", authority.table());
+    let config = format!("{OPEN}{}", authority.edge_table());
     let (edge, ready) = Process::serve(&nats.url(), &config).await;
     let (http, ws) = (ready.text("http"), ready.text("ws"));
     assert!(http.starts_with("https://127.0.0.1:"), "{http}");
@@ -20,7 +18,7 @@ async fn serve_says_that_it_speaks_tls_and_sub_follows_a_channel_over_it() {
         "operators are not clients"
     );
 
-    let trusted = authority.file();
+    let trusted = authority.certificate();
     let trusted = trusted.to_str().expect("text");
     let mut sub = Process::start(["sub", ws, "a", "--count", "1", "--ca", trusted]);
     let publisher = async_nats::connect(nats.url()).await.unwrap();
@@ -49,7 +47,7 @@ async fn serve_says_that_it_speaks_tls_and_sub_follows_a_channel_over_it() {
 #[tokio::test]
 async fn check_and_serve_refuse_a_certificate_with_another_ones_key() {
     let authorities = [Authority::new(), Authority::new()];
-    let [ours, others] = authorities.each_ref().map(Authority::table);
+    let [ours, others] = authorities.each_ref().map(Authority::edge_table);
     let key = others
         .lines()
         .find(|line| line.starts_with("key = "))

@@ -6,9 +6,9 @@ use tailwater_edge::client::Client;
 use tailwater_protocol::payload::Payload;
 use tailwater_tests::durable::{DURABLE, Publisher};
 use tailwater_tests::edge::OPEN;
-use tailwater_tests::{Edge, NatsServer, next, next_update, soon, subscribe};
+use tailwater_tests::{Authority, Edge, NatsServer, next, next_update, soon, subscribe};
 
-use crate::authority::{Authority, Secure, connect, connect_narrow, subscribed};
+use crate::clients::{Secure, connect, connect_narrow, subscribed};
 
 /// Little room in the kernel, so that what a client does not read backs up at once.
 const NARROW: &str = r#"
@@ -70,7 +70,7 @@ async fn large_publications_and_many_small_ones_arrive_whole_and_in_order() {
     let authority = Authority::new();
     let nats = NatsServer::start().await;
     let more = "[outbox]\nmax_bytes = 33554432\nmax_messages = 100000\n";
-    let edge = Edge::start_with(nats.url(), &format!("{OPEN}{}{more}", authority.table())).await;
+    let edge = Edge::start_with(nats.url(), &format!("{OPEN}{}{more}", authority.edge_table())).await;
     let publisher = nats.client().await;
     let mut client = fast_client(&edge, &authority, "a").await;
     let sizes = [MEBIBYTE - 512, 16_384, 100, 32_768, 17_000, 65_536, 8, 300_000];
@@ -98,7 +98,7 @@ async fn large_publications_and_many_small_ones_arrive_whole_and_in_order() {
 async fn a_slow_client_of_a_live_channel_is_told_what_it_lost_and_then_misses_nothing() {
     let authority = Authority::new();
     let nats = NatsServer::start().await;
-    let edge = Edge::start_with(nats.url(), &format!("{OPEN}{NARROW}{}", authority.table())).await;
+    let edge = Edge::start_with(nats.url(), &format!("{OPEN}{NARROW}{}", authority.edge_table())).await;
     let publisher = nats.client().await;
     for version in [&TLS12, &TLS13] {
         let mut fast = fast_client(&edge, &authority, "a").await;
@@ -135,7 +135,7 @@ async fn a_slow_client_of_a_live_channel_is_told_what_it_lost_and_then_misses_no
 async fn a_slow_client_of_a_durable_channel_misses_nothing() {
     let authority = Authority::new();
     let nats = NatsServer::start().await;
-    let config = format!("{DURABLE}{NARROW}{}", authority.table());
+    let config = format!("{DURABLE}{NARROW}{}", authority.edge_table());
     let edge = Edge::start_with(nats.url(), &config.replace("stall_timeout_secs = 2", "")).await;
     let publisher = Publisher::connect(nats.url()).await;
     let config = authority.client(&[&TLS13]);
@@ -158,7 +158,7 @@ async fn who_stops_reading_is_closed_and_who_reads_again_is_not() {
     let authority = Authority::new();
     let nats = NatsServer::start().await;
     let more = "[websocket]\nping_interval_secs = 2\npong_timeout_secs = 1\nclose_timeout_secs = 15\n";
-    let config = format!("{OPEN}{NARROW}{}{more}", authority.table());
+    let config = format!("{OPEN}{NARROW}{}{more}", authority.edge_table());
     let edge = Edge::start_with(nats.url(), &config).await;
     let publisher = nats.client().await;
     let config = authority.client(&[&TLS13]);

@@ -4,10 +4,10 @@ use std::io::ErrorKind;
 
 use rustls::version::{TLS12, TLS13};
 use tailwater_tests::raw_socket::{HANDSHAKE, frame};
-use tailwater_tests::{Edge, NatsServer, eventually, soon};
+use tailwater_tests::{Authority, Edge, NatsServer, eventually, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::authority::{Authority, Secure, attempt, connect, subscribed};
+use crate::clients::{Secure, attempt, connect, subscribed};
 
 const PING: &str = r#"{"type":"ping"}"#;
 
@@ -24,7 +24,7 @@ async fn read_to_close_notify(socket: &mut Secure) -> Vec<u8> {
 async fn new_keys_in_the_middle_of_a_session_change_nothing() {
     let authority = Authority::new();
     let nats = NatsServer::start().await;
-    let config = format!("{}{}", tailwater_tests::edge::OPEN, authority.table());
+    let config = format!("{}{}", tailwater_tests::edge::OPEN, authority.edge_table());
     let edge = Edge::start_with(nats.url(), &config).await;
     let publisher = nats.client().await;
     let socket = connect(&authority.client(&[&TLS13]), edge.server().public_addr()).await;
@@ -43,7 +43,7 @@ async fn new_keys_in_the_middle_of_a_session_change_nothing() {
 #[tokio::test]
 async fn garbage_in_the_middle_of_a_session_gets_an_alert_and_frees_its_place() {
     let authority = Authority::new();
-    let config = format!("{}[websocket]\nmax_connections = 1\n", authority.table());
+    let config = format!("{}[websocket]\nmax_connections = 1\n", authority.edge_table());
     let edge = Edge::start_alone(&config).await;
     for version in [&TLS12, &TLS13] {
         let config = authority.client(&[version]);
@@ -68,7 +68,7 @@ async fn garbage_in_the_middle_of_a_session_gets_an_alert_and_frees_its_place() 
 #[tokio::test]
 async fn a_clean_end_of_either_side_is_a_close_notify() {
     let authority = Authority::new();
-    let edge = Edge::start_alone(&authority.table()).await;
+    let edge = Edge::start_alone(&authority.edge_table()).await;
     let address = edge.server().public_addr();
     for version in [&TLS12, &TLS13] {
         let config = authority.client(&[version]);
@@ -106,7 +106,7 @@ async fn a_clean_end_of_either_side_is_a_close_notify() {
 #[tokio::test]
 async fn a_command_that_comes_with_the_handshake_is_carried_out() {
     let authority = Authority::new();
-    let edge = Edge::start_alone(&authority.table()).await;
+    let edge = Edge::start_alone(&authority.edge_table()).await;
     let mut socket = connect(&authority.client(&[&TLS13]), edge.server().public_addr()).await;
     let mut bytes = format!("GET /ws HTTP/1.1\r\n{}\r\n\r\n", HANDSHAKE.join("\r\n")).into_bytes();
     // More than hyper reads at once, so that a part of it is still encrypted, or decrypted and unread, then.

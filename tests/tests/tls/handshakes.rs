@@ -7,9 +7,9 @@ use rustls::{HandshakeKind, ProtocolVersion};
 use tailwater_edge::client::{Client, ClientError, Trust};
 use tailwater_tests::edge::OPEN;
 use tailwater_tests::raw_socket::HANDSHAKE;
-use tailwater_tests::{Edge, NatsServer, RawSocket, next, soon};
+use tailwater_tests::{Authority, Edge, NatsServer, RawSocket, next, soon};
 
-use crate::authority::{Authority, connect, subscribed};
+use crate::clients::{connect, subscribed};
 
 const PING: &str = r#"{"type":"ping"}"#;
 
@@ -17,7 +17,7 @@ const PING: &str = r#"{"type":"ping"}"#;
 async fn both_versions_of_tls_carry_a_session_and_agree_on_http_1_1() {
     let authority = Authority::new();
     let nats = NatsServer::start().await;
-    let edge = Edge::start_with(nats.url(), &format!("{OPEN}{}", authority.table())).await;
+    let edge = Edge::start_with(nats.url(), &format!("{OPEN}{}", authority.edge_table())).await;
     assert!(edge.ws().starts_with("wss://"), "{}", edge.ws());
     let publisher = nats.client().await;
     let versions = [
@@ -47,7 +47,7 @@ async fn both_versions_of_tls_carry_a_session_and_agree_on_http_1_1() {
 #[tokio::test]
 async fn a_client_that_comes_back_resumes_its_tls_session_at_any_worker() {
     let authority = Authority::new();
-    let edge = Edge::start_alone(&authority.table()).await;
+    let edge = Edge::start_alone(&authority.edge_table()).await;
     for version in [&TLS12, &TLS13] {
         let config = authority.client(&[version]);
         for attempt in 0..6 {
@@ -66,7 +66,7 @@ async fn a_client_that_comes_back_resumes_its_tls_session_at_any_worker() {
 #[tokio::test]
 async fn our_own_client_trusts_the_authority_that_it_is_given_and_no_other() {
     let authority = Authority::new();
-    let edge = Edge::start_alone(&authority.table()).await;
+    let edge = Edge::start_alone(&authority.edge_table()).await;
     let trust = authority.trust();
     let connected = Client::connect_trusting(edge.ws(), None, &trust);
     let mut client = soon("a connection", connected).await.expect("it is trusted");
@@ -83,7 +83,7 @@ async fn our_own_client_trusts_the_authority_that_it_is_given_and_no_other() {
 #[tokio::test]
 async fn half_a_client_hello_is_cut_when_the_time_for_a_handshake_is_over() {
     let authority = Authority::new();
-    let config = format!("{}[websocket]\nheader_timeout_secs = 1\n", authority.table());
+    let config = format!("{}[websocket]\nheader_timeout_secs = 1\n", authority.edge_table());
     let edge = Edge::start_alone(&config).await;
     // Nothing; a header; a header that promises more than comes.
     for start in [&b""[..], &[22, 3, 1], &[22, 3, 1, 1, 0, 1, 0, 0, 252, 3, 3]] {
@@ -101,7 +101,7 @@ async fn half_a_client_hello_is_cut_when_the_time_for_a_handshake_is_over() {
 #[tokio::test]
 async fn who_speaks_plain_http_is_told_to_use_tls_and_other_bytes_get_an_alert() {
     let authority = Authority::new();
-    let edge = Edge::start_alone(&authority.table()).await;
+    let edge = Edge::start_alone(&authority.edge_table()).await;
     let mut socket = RawSocket::open(edge.server().public_addr()).await;
     let head = socket.request("GET /ws HTTP/1.1", &HANDSHAKE).await;
     assert!(head.starts_with("HTTP/1.1 400 "), "{head}");

@@ -1,6 +1,6 @@
 //! Clients over TLS: as over plain connections nothing is lost unseen, and what TLS itself asks for is done.
 
-mod authority;
+mod clients;
 mod commands;
 mod delivery;
 mod ends;
