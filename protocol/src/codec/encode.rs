@@ -37,7 +37,7 @@ pub(super) trait Fields: Sized {
 }
 
 pub(super) fn command(fields: &mut impl Fields, message: &CommandMessage) {
-    fields.field("type", message.command.kind());
+    fields.plain("type", message.command.kind());
     fields.optional("id", message.id);
     fields.optional("channel", message.command.channel());
     match &message.command {
@@ -87,14 +87,14 @@ pub(super) fn update(fields: &mut impl Fields, id: Option<u32>, update: &UpdateR
 pub(super) fn server(fields: &mut impl Fields, message: &ServerMessage) {
     match &message.body {
         ServerBody::Reply(reply) => {
-            fields.field("type", reply.kind());
+            fields.plain("type", reply.kind());
             fields.optional("id", message.id);
             write_reply(fields, reply);
         }
         ServerBody::Push(Push::Update(body)) => update(fields, message.id, &body.as_ref()),
         ServerBody::Push(Push::Error(error)) => write_error(fields, error.id.or(message.id), error),
         ServerBody::Push(push) => {
-            fields.field("type", push.kind());
+            fields.plain("type", push.kind());
             fields.optional("id", message.id);
             write_push(fields, push);
         }
@@ -110,13 +110,13 @@ fn write_reply(fields: &mut impl Fields, reply: &Reply) {
             epoch,
             recovered,
         }) => {
-            fields.field("channel", channel);
+            fields.plain("channel", channel.as_str());
             fields.field("durable", durable);
             fields.optional("offset", *offset);
             fields.optional("epoch", epoch.as_ref());
             fields.optional("recovered", *recovered);
         }
-        Reply::Unsubscribed { channel } => fields.field("channel", channel),
+        Reply::Unsubscribed { channel } => fields.plain("channel", channel.as_str()),
         Reply::Published { offset, duplicate } => {
             fields.optional("offset", *offset);
             fields.flag("duplicate", *duplicate);
@@ -127,7 +127,7 @@ fn write_reply(fields: &mut impl Fields, reply: &Reply) {
             count,
             members,
         }) => {
-            fields.field("channel", channel);
+            fields.plain("channel", channel.as_str());
             fields.field("count", count);
             fields.field("members", members);
         }
@@ -139,7 +139,7 @@ fn write_reply(fields: &mut impl Fields, reply: &Reply) {
             next,
             lost,
         }) => {
-            fields.field("channel", channel);
+            fields.plain("channel", channel.as_str());
             fields.field("epoch", epoch);
             fields.field("upto", upto);
             fields.list("publications", publications, write_publication);
@@ -184,7 +184,7 @@ fn write_push(fields: &mut impl Fields, push: &Push) {
             count,
             reason,
         }) => {
-            fields.field("channel", channel);
+            fields.plain("channel", channel.as_str());
             fields.optional("from", *from);
             fields.optional("to", *to);
             fields.optional("count", *count);
@@ -195,12 +195,12 @@ fn write_push(fields: &mut impl Fields, push: &Push) {
             offset,
             epoch,
         } => {
-            fields.field("channel", channel);
+            fields.plain("channel", channel.as_str());
             fields.field("offset", offset);
             fields.field("epoch", epoch);
         }
         Push::Joined { channel, member } | Push::Left { channel, member } => {
-            fields.field("channel", channel);
+            fields.plain("channel", channel.as_str());
             fields.field("member", member);
         }
         Push::Drain { reconnect_after_ms } => fields.field("reconnect_after_ms", reconnect_after_ms),
@@ -210,7 +210,7 @@ fn write_push(fields: &mut impl Fields, push: &Push) {
 }
 
 fn write_error(fields: &mut impl Fields, id: Option<u32>, error: &ErrorMessage) {
-    fields.field("type", "error");
+    fields.plain("type", "error");
     fields.optional("id", id);
     fields.field("code", &error.code);
     fields.field("message", &error.message);
