@@ -217,10 +217,12 @@ impl EdgeOptions {
         core: Option<usize>,
     ) -> anyhow::Result<Edge> {
         let workers = self.workers;
-        // Who stalls cannot answer pings, and is to be kept all the same.
+        // Who stalls cannot answer pings, and is to be kept all the same; all clients have one address here.
         let mut config = format!(
             "[edge]\nworkers = {workers}\n[log]\nlevel = \"warn\"\nformat = \"human\"\n\
              [websocket]\nping_interval_secs = 3600\npong_timeout_secs = 3600\n\
+             [limits]\nconnections_per_address = 0\nhandshakes_per_address_per_sec = 0\n\
+             commands_per_sec = 0\nbytes_per_sec = 0\n\
              [namespace.l]\nchannels = \"l.>\"\nanonymous = true\n"
         );
         if kind == Kind::Durable {

@@ -68,6 +68,14 @@ pub enum BrokerError {
         /// The subject.
         subject: String,
     },
+    /// The connection broke before the answer to a request came. What was asked may have been done.
+    #[error(
+        "the connection to NATS broke before an answer from `{subject}` came: what was asked may have been done"
+    )]
+    AnswerLost {
+        /// The subject of the request.
+        subject: String,
+    },
     /// NATS does not let us receive acknowledgements. What was sent before that was known may be stored. Allow the
     /// edge's user to subscribe to its inbox.
     #[error(
@@ -232,6 +240,14 @@ pub enum BrokerError {
         stream: String,
         /// What is wrong, each with what to do.
         reasons: Vec<String>,
+    },
+    /// The key-value bucket is not as it must be. Correct what the reason names.
+    #[error("the bucket `{bucket}` cannot be used: {reason}")]
+    BucketUnfit {
+        /// Its name.
+        bucket: String,
+        /// What is wrong and what to do.
+        reason: &'static str,
     },
     /// What JetStream answered is not what it should be: a server that is too old, or none.
     #[error("NATS answers `{request}` with what is no answer of JetStream")]

@@ -129,7 +129,18 @@ pub(crate) async fn get<S>(
     get: &Get<'_>,
     within: Duration,
 ) -> Result<Got, BrokerError> {
-    let subject = format!("{}.DIRECT.GET.{}", stream.api_prefix, stream.name);
+    get_of(wire, &stream.api_prefix, &stream.name, get, within).await
+}
+
+/// As [`get`], of a stream that is none of a durable channel, by the prefix of JetStream's API and its name.
+pub(crate) async fn get_of<S>(
+    wire: &Wire<S>,
+    api_prefix: &str,
+    stream: &str,
+    get: &Get<'_>,
+    within: Duration,
+) -> Result<Got, BrokerError> {
+    let subject = format!("{api_prefix}.DIRECT.GET.{stream}");
     let request = Get {
         max_bytes: Some(get.max_bytes.unwrap_or(ANSWER_BYTES)),
         ..get.clone()

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::bucket::BucketSpec;
 use crate::stream::{StreamSpec, api, sync_subject};
 
 /// What the permissions follow from.
@@ -17,10 +18,21 @@ pub struct Needs<'a> {
     pub domain: Option<&'a str>,
     /// Subjects of live channels.
     pub subscribe: &'a [String],
-    /// Subjects that clients may publish on.
+    /// Subjects that clients may publish or ask on, and those of hooks.
     pub publish: &'a [String],
     /// Each stream, with what stands before the subjects of its live publications.
     pub streams: &'a [(&'a StreamSpec, Arc<str>)],
+    /// Orders about sessions, if the edge takes any.
+    pub control: Option<ControlNeeds<'a>>,
+}
+
+/// What orders about sessions follow from.
+#[derive(Clone, Copy, Debug)]
+pub struct ControlNeeds<'a> {
+    /// What stands before the verb of an order.
+    pub subject: &'a str,
+    /// The bucket of revocations.
+    pub bucket: Option<&'a BucketSpec>,
 }
 
 /// An `authorization` block with a user for the edge and one for services, passwords to be filled in. Users in JWT have
@@ -41,8 +53,29 @@ pub fn least(needs: &Needs<'_>) -> String {
         publish.extend(requests.iter().map(|request| format!("{api}.{request}.{name}")));
         publish.push(sync_subject(name));
         let live = |subject: &String| format!("{live_prefix}.{subject}");
-        subscribe.extend(spec.subjects.iter().chain([&sync_subject(name)]).map(live));
+        subscribe.extend(spec.subjects.iter().map(live));
         deny.extend([format!("{live_prefix}.>"), "_tw.sync.>".to_owned()]);
+    }
+    if let Some(control) = &needs.control {
+        let orders = format!("{}.*", control.subject);
+        subscribe.push(orders.clone());
+        // An edge that was asked by an operator tells the others.
+        publish.push(orders.clone());
+        deny.push(orders);
+        if let Some(bucket) = control.bucket {
+            let (stream, keys) = (format!("KV_{}", bucket.name), format!("$KV.{}.>", bucket.name));
+            let mut requests = vec!["DIRECT.GET", "STREAM.INFO"];
+            if bucket.manage {
+                requests.push("STREAM.CREATE");
+            }
+            publish.extend(requests.iter().map(|request| format!("{api}.{request}.{stream}")));
+            publish.push(match needs.domain {
+                Some(_) => format!("{api}.{keys}"),
+                None => keys.clone(),
+            });
+            subscribe.push(keys.clone());
+            deny.push(keys);
+        }
     }
     publish.extend_from_slice(needs.publish);
     subscribe.extend_from_slice(needs.subscribe);
@@ -51,19 +84,22 @@ pub fn least(needs: &Needs<'_>) -> String {
         &mut text,
         needs.user,
         &[("publish", "allow", publish), ("subscribe", "allow", subscribe)],
+        // Orders are answered, wherever that is wanted.
+        needs.control.is_some(),
     );
     if !deny.is_empty() {
-        text.push_str("    # Every user but the edge: what they published there would pass for publications of a stream.\n");
+        text.push_str("    # Every user but the edge: what they published there would pass for publications of a stream,\n");
+        text.push_str("    # or end sessions; who is to give such orders may publish them.\n");
         text.push_str(
             "    # Nor should they have requests to JetStream, which can be answered on any subject.\n",
         );
-        user(&mut text, "service", &[("publish", "deny", deny)]);
+        user(&mut text, "service", &[("publish", "deny", deny)], false);
     }
     text.push_str("  ]\n}\n");
     text
 }
 
-fn user(text: &mut String, name: &str, rules: &[(&str, &str, Vec<String>)]) {
+fn user(text: &mut String, name: &str, rules: &[(&str, &str, Vec<String>)], may_answer: bool) {
     let _ = writeln!(
         text,
         "    {{ user: {}, password: \"CHANGE-ME\", permissions: {{",
@@ -75,6 +111,9 @@ fn user(text: &mut String, name: &str, rules: &[(&str, &str, Vec<String>)]) {
         subjects.dedup();
         let list = subjects.join(",\n          ");
         let _ = writeln!(text, "      {action}: {{ {rule}: [\n          {list}\n      ] }}");
+    }
+    if may_answer {
+        text.push_str("      allow_responses: true\n");
     }
     text.push_str("    } }\n");
 }

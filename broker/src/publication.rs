@@ -40,9 +40,11 @@ impl<'a> Publication<'a> {
             "Nats-Time-Stamp",
             "Nats-Last-Sequence",
         ]);
+        let subject = subject?;
+        let stream = stream.filter(|stream| is_the_servers(stream, subject));
         Some(Self {
             stream: stream.or_else(|| behind_a_broken_line(headers))?,
-            subject: std::str::from_utf8(subject?).ok()?,
+            subject: std::str::from_utf8(subject).ok()?,
             offset: Offset::new(number(sequence?)?).ok()?,
             previous: previous.and_then(number).unwrap_or(0),
             time: time.unwrap_or_default(),
@@ -105,6 +107,14 @@ impl<'a> Publication<'a> {
 /// Room for a time with milliseconds.
 pub(crate) type TimeText = [u8; 24];
 
+/// Whether the name of a stream was written by the server: it stands on the line before the subject, and alone there. A
+/// name holds no space; a value that does begins on a line of the publisher's that has no end.
+fn is_the_servers(stream: &[u8], subject: &[u8]) -> bool {
+    const BETWEEN: usize = b"\r\nNats-Subject: ".len();
+    let is_right_before = stream.as_ptr() as usize + stream.len() + BETWEEN == subject.as_ptr() as usize;
+    is_right_before && !stream.contains(&b' ')
+}
+
 /// The name of the stream, where the publisher's block has no end of line: the server appends its own first header to
 /// the publisher's last one.
 fn behind_a_broken_line(headers: Headers<'_>) -> Option<&[u8]> {
@@ -157,8 +167,12 @@ mod tests {
         let block = b"NATS/1.0\r\nNats-Stream: X\r\nA: bNats-Stream: T\r\nNats-Subject: a\r\nNats-Sequence: 4\r\n\r\n";
         let without = &block[..10];
         let broken = [without, &block[26..]].concat();
-        let publication = Publication::read(Headers::new(&broken), b"").expect("a publication");
-        assert_eq!((publication.stream, publication.offset.get()), (&b"T"[..], 4));
+        // Nor does it let a forged name count that stands before it, on another line or on the same one.
+        let same_line = [without, b"Nats-Stream: X\r;", &block[30..]].concat();
+        for block in [&broken[..], block, &same_line] {
+            let publication = Publication::read(Headers::new(block), b"").expect("a publication");
+            assert_eq!((publication.stream, publication.offset.get()), (&b"T"[..], 4));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! ends in an offset or in an error; the errors that leave open whether it is stored say so. Two attempts with the same
 //! key are one publication within the stream's duplicate window, over whichever connection they come.
 
-mod acknowledgement;
+pub(crate) mod acknowledgement;
 mod headers;
 mod inbox;
 
@@ -27,6 +27,7 @@ use crate::connection::{Connection, Incident};
 use crate::error::BrokerError;
 use crate::subject::SubjectPrefix;
 
+pub(crate) use self::headers::encode_user;
 pub use self::headers::{MAX_USER_BYTES, USER_HEADER};
 
 /// What a client publishes.

@@ -47,3 +47,5 @@ pub use servers::ServerOrder;
 pub use subscriptions::{MAX_SUBSCRIPTIONS, SubscriptionId, Subscriptions};
 
 pub(crate) use crate::connection::ConnectionState;
+#[cfg(feature = "inside")]
+pub(crate) use info::Complaint;

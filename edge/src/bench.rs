@@ -69,7 +69,10 @@ impl BenchAudience {
                 id,
                 membership.encoding(),
                 remote_addr,
+                None,
                 Socket::Plain(socket),
+                Rc::default(),
+                Outbox::default(),
             ));
             audience.join(membership, &session);
             audience.sessions.push(session);

@@ -3,12 +3,14 @@
 
 mod check;
 mod dev;
+mod development;
 mod options;
 mod publish;
 mod serve;
 mod signals;
 mod stream;
 mod subscribe;
+mod token;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -36,6 +38,8 @@ enum Command {
     Serve(serve::Serve),
     /// Check a configuration and the NATS side of it, and report every mistake
     Check(check::Check),
+    /// Mint a token for development
+    Token(token::Token),
     /// Look after the streams behind durable channels
     Stream(stream::Stream),
     /// Subscribe to channels of an edge and print what arrives
@@ -57,6 +61,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Dev(dev) => block_on(dev.run()),
         Command::Serve(serve) => block_on(serve.run()),
         Command::Check(check) => block_on(check.run()),
+        Command::Token(token) => block_on(token.run()),
         Command::Stream(stream) => block_on(stream.run()),
         Command::Sub(sub) => block_on(sub.run()),
         Command::Pub(publish) => block_on(publish.run()),

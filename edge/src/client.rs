@@ -9,7 +9,8 @@ use bytes::Bytes;
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, WebSocketError, handshake};
 use http_body_util::Empty;
 use hyper::header::{
-    CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    AUTHORIZATION, CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
@@ -20,6 +21,7 @@ use tailwater_protocol::message::ServerMessage;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::config::Secret;
 pub use trust::Trust;
 
 /// Messages larger than this end the connection: NATS itself carries at most 64 MiB.
@@ -53,6 +55,9 @@ pub enum ClientError {
         #[source]
         source: std::io::Error,
     },
+    /// The token holds what no header can hold.
+    #[error("the token is none: it has a line break or another control character in it")]
+    Token,
     /// The server refused the handshake, or the connection broke.
     #[error("the WebSocket connection failed")]
     WebSocket(#[from] WebSocketError),
@@ -94,17 +99,19 @@ impl Client {
     /// # Errors
     /// All of [`ClientError`] but `Closed` and `Decode`.
     pub async fn connect(url: &str, codec: Option<Codec>) -> Result<Self, ClientError> {
-        Self::connect_trusting(url, codec, &Trust::System).await
+        Self::connect_as(url, codec, &Trust::System, None).await
     }
 
-    /// As [`Client::connect`], with the authorities to trust if it is a `wss://` address.
+    /// As [`Client::connect`], with the authorities to trust if it is a `wss://` address, and with a token that says who
+    /// this is.
     ///
     /// # Errors
-    /// As [`Client::connect`].
-    pub async fn connect_trusting(
+    /// As [`Client::connect`]; [`ClientError::Token`] for a token that no header can hold.
+    pub async fn connect_as(
         url: &str,
         codec: Option<Codec>,
         trust: &Trust,
+        token: Option<&Secret>,
     ) -> Result<Self, ClientError> {
         let address = Address::parse(url).ok_or_else(|| ClientError::Address { url: url.to_owned() })?;
         let stream = address.open(trust).await?;
@@ -116,6 +123,12 @@ impl Client {
             .header(SEC_WEBSOCKET_KEY, handshake::generate_key());
         if let Some(codec) = codec {
             request = request.header(SEC_WEBSOCKET_PROTOCOL, codec.subprotocol());
+        }
+        if let Some(token) = token {
+            let bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()));
+            let mut bearer = bearer.map_err(|_| ClientError::Token)?;
+            bearer.set_sensitive(true);
+            request = request.header(AUTHORIZATION, bearer);
         }
         let request = request
             .body(Empty::<Bytes>::new())

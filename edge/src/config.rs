@@ -5,15 +5,21 @@
 //! line there, a field here and a line in the function that fills it. Connecting, opening ports and comparing with what
 //! NATS has are left to others.
 
+mod control;
 mod error;
+mod hook;
+mod identity;
+mod limits;
 mod namespace;
 mod nats;
+mod request;
 mod schema;
 mod secret;
 mod settings;
 mod source;
 mod stream;
 mod suggest;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -25,13 +31,20 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+pub use self::control::ControlConfig;
 pub use self::error::{ConfigError, ConfigErrors, Place};
+pub use self::hook::{HookConfig, HooksConfig, OnFailure};
+pub use self::identity::{IdentityConfig, IssuerConfig, KeySource, KeyUrl, TokenPlace, TokenPlaces};
+pub use self::limits::{ForwardedHeader, LimitsConfig, OriginConfig, ProxyConfig};
 pub use self::namespace::{Delivery, Namespace, Namespaces, Refusal, ResolveError, SlowConsumer};
 pub use self::nats::{ClientCertificate, NatsConfig, NatsCredentials, NatsTlsConfig, ServerUrl};
+pub use self::request::RequestsConfig;
 pub use self::schema::{OTHER_VARIABLES, reference};
 pub use self::secret::{Secret, SecretSource};
 pub use self::stream::{StreamConfig, StreamStorage};
-pub use self::tls::TlsConfig;
+pub use self::template::Template;
+pub use self::tls::{ClientAuth, TlsConfig, TlsFiles};
+pub(crate) use self::tls::{Contents, Material, Standing, Validity};
 
 use self::error::Mistakes;
 use self::settings::{Section, Settings};
@@ -49,6 +62,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// The operator's listener.
     pub admin: AdminConfig,
+    /// Ending and changing sessions from outside.
+    pub control: ControlConfig,
     /// Logs.
     pub log: LogConfig,
     /// The connection to NATS.
@@ -57,6 +72,12 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// WebSocket connections.
     pub websocket: WebSocketConfig,
+    /// The proxies in front of the edge.
+    pub proxy: ProxyConfig,
+    /// Which web pages may connect.
+    pub origin: OriginConfig,
+    /// How much one client may ask for.
+    pub limits: LimitsConfig,
     /// What may wait for one client.
     pub outbox: OutboxConfig,
     /// From NATS to the workers.
@@ -65,17 +86,26 @@ pub struct Config {
     pub console: ConsoleConfig,
     /// The clean end.
     pub drain: DrainConfig,
+    /// Whose tokens are accepted.
+    pub identity: IdentityConfig,
+    /// Requests of clients to services.
+    pub requests: RequestsConfig,
+    /// Services that are asked before a client may do something.
+    pub hooks: HooksConfig,
     /// Which channels there are; at least one namespace.
     pub namespaces: Namespaces,
     /// The streams of durable namespaces.
     pub streams: Vec<StreamConfig>,
 }
 
-/// The operator's listener: `/livez` and `/readyz`.
+/// The operator's listener.
 #[derive(Clone, Debug)]
 pub struct AdminConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// What has to be shown for everything but `/livez` and `/readyz`; without it those two are all that there is,
+    /// unless it listens on the loopback.
+    pub token: Option<SecretSource>,
 }
 
 /// What is logged, and how it looks.
@@ -113,6 +143,8 @@ pub struct WebSocketConfig {
     pub max_header_bytes: usize,
     /// How long to wait for a client's close frame after ours.
     pub close_timeout: Duration,
+    /// How long a client may take to say who it is, where no namespace admits it without.
+    pub hello_timeout: Duration,
     /// Subscriptions of one client at a time.
     pub max_channels_per_session: usize,
     /// Clients at a time; `None`: what the limit on open files allows.
@@ -126,6 +158,8 @@ pub struct OutboxConfig {
     pub max_bytes: usize,
     /// In the outbox of a session, in messages.
     pub max_messages: usize,
+    /// In all outboxes together, in bytes; 0: a quarter of the memory that the process may have.
+    pub max_total_bytes: usize,
     /// How long a client may take nothing of what waits for it.
     pub stall_timeout: Duration,
     /// In the kernel (`SO_SNDBUF`), in bytes.
@@ -184,7 +218,7 @@ impl Config {
         Self::layered(Some(DEVELOPMENT), path, environment, flags)
     }
 
-    fn layered(
+    pub(crate) fn layered(
         built_in: Option<&str>,
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -228,15 +262,21 @@ fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
     let tls = tls::read(&mut settings.section("tls", mistakes));
     let namespaces = namespace::read(settings, file, mistakes);
     let streams = stream::read(settings, &namespaces, mistakes);
+    let requests = request::read(settings, &namespaces, &streams, mistakes);
+    let hooks = hook::read(settings, &namespaces, &streams, mistakes);
     let console = settings.section("console", mistakes);
     let console = ConsoleConfig {
         enabled: console.boolean("enabled"),
     };
     let websocket = read_websocket(&mut settings.section("websocket", mistakes), &console);
+    let proxy = limits::read_proxy(&mut settings.section("proxy", mistakes));
+    let origin = limits::read_origin(&mut settings.section("origin", mistakes));
+    let limits = limits::read_limits(&settings.section("limits", mistakes));
     let outbox = settings.section("outbox", mistakes);
     let outbox = OutboxConfig {
         max_bytes: outbox.size("max_bytes"),
         max_messages: outbox.size("max_messages"),
+        max_total_bytes: outbox.size("max_total_bytes"),
         stall_timeout: outbox.duration("stall_timeout_secs"),
         send_buffer_bytes: outbox.size("send_buffer_bytes"),
         unsent_low_water_bytes: outbox.small("unsent_low_water_bytes"),
@@ -249,37 +289,33 @@ fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
     let drain = DrainConfig {
         timeout: settings.section("drain", mistakes).duration("timeout_secs"),
     };
+    let identity = identity::read(settings, mistakes);
     let log = read_log(&mut settings.section("log", mistakes));
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut top = settings.section("", mistakes);
     let workers = NonZeroUsize::new(top.size("edge.workers")).unwrap_or(cores);
     let listen = top.parse("listen", parse_address);
-    let admin = AdminConfig {
-        listen: top.parse("admin.listen", parse_address),
-    };
-    if listen.port() != 0 && admin.listen == listen {
-        let key = if top.is_set("admin.listen") {
-            "admin.listen"
-        } else {
-            "listen"
-        };
-        top.refuse(
-            key,
-            format!("is {listen}, and so both listeners are the same: give them different ports"),
-        );
-    }
+    let admin = control::read_admin(&mut top, listen);
+    let control = control::read(&mut settings.section("control", mistakes));
     Config {
         listen,
         workers,
         admin,
+        control,
         log,
         nats,
         tls,
         websocket,
+        proxy,
+        origin,
+        limits,
         outbox,
         feed,
         console,
         drain,
+        identity,
+        requests,
+        hooks,
         namespaces,
         streams,
     }
@@ -301,6 +337,7 @@ fn read_websocket(websocket: &mut Section<'_>, console: &ConsoleConfig) -> WebSo
         header_timeout: websocket.duration("header_timeout_secs"),
         max_header_bytes: websocket.size("max_header_bytes"),
         close_timeout: websocket.duration("close_timeout_secs"),
+        hello_timeout: websocket.duration("hello_timeout_secs"),
         max_channels_per_session: websocket.size("max_channels_per_session"),
         max_connections: NonZeroUsize::new(websocket.size("max_connections")),
     }

@@ -12,8 +12,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::EdgeError;
 
-/// Files that are kept for everything but clients: NATS, listeners, logs, files to serve.
-const RESERVED_FILES: u64 = 64;
+/// Files that are kept for everything but clients: NATS, listeners, logs, files to serve, and clients that are told that
+/// there is no room.
+const RESERVED_FILES: u64 = 128;
 
 /// Connections that wait to be accepted; the kernel caps it by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -42,6 +43,14 @@ impl Connections {
                 "the file limit allows fewer connections: raise `ulimit -n`"
             );
         }
+        Self {
+            open: Arc::default(),
+            limit,
+        }
+    }
+
+    /// A count of its own: so many at once.
+    pub(crate) fn at_most(limit: usize) -> Self {
         Self {
             open: Arc::default(),
             limit,

@@ -2,8 +2,10 @@
 //!
 //! In reading order: [`config`] says what may happen, [`server`] starts it. Each worker (`worker`) is
 //! one core: it accepts connections (`socket`), serves HTTP (`http`, `upgrade`), turns them into sessions (`session`, over a
-//! `transport`), and passes publications on (`hub`), keeping what a socket does not take (`outbox`).
-//! `admin` answers operators, `console` and `demo` show people what it does, [`client`] is the other
+//! `transport`) of somebody ([`identity`], bounded by `limits`), and passes publications on (`hub`), keeping what a socket
+//! does not take (`outbox`). `hooks` asks services what clients may do, `control` carries
+//! out what operators and services ask of sessions, `renewal` keeps the certificate current, `admin`
+//! answers operators, `console` and `demo` show people what it does, [`client`] is the other
 //! side of the wire for the command line and the tests.
 
 mod admin;
@@ -14,14 +16,23 @@ pub mod client;
 pub mod config;
 mod connections;
 mod console;
+pub mod control;
 pub mod demo;
+#[cfg(feature = "inside")]
+#[doc(hidden)]
+pub mod echo;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(feature = "inside")]
+#[doc(hidden)]
 pub mod fuzz;
+mod hooks;
 mod http;
 mod hub;
+pub mod identity;
+mod limits;
 pub mod nats;
 mod outbox;
+mod renewal;
 pub mod server;
 mod session;
 mod socket;

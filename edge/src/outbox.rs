@@ -16,9 +16,11 @@ use tailwater_protocol::channel::Channel;
 use tailwater_protocol::codec::Codec;
 
 use crate::config::SlowConsumer;
+use crate::limits::memory::Counted;
 use segment::{Frames, Segment};
 
-/// The bound of a queue. The newest frame is kept even if it is larger alone.
+/// The bound of a queue, which is less where the memory for all queues is short. The newest frame is kept even if it is
+/// larger alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxLimits {
     /// Bytes of frames.
@@ -37,20 +39,33 @@ pub(crate) struct Outbox {
     segments: VecDeque<Segment>,
     /// Bytes of the first segment that have been written; always within its first frame.
     written: usize,
-    bytes: usize,
+    bytes: Counted,
     frames: usize,
     /// Of the bytes and frames, those of durable channels: they do not count for live ones, nor the other way round.
     kept: (usize, usize),
 }
 
 impl Outbox {
+    /// An empty queue, what waits in which is counted there.
+    pub(crate) fn new(bytes: Counted) -> Self {
+        Self {
+            bytes,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
 
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes.bytes()
+    }
+
+    /// `limit`, or less if there is not as much memory left for all queues.
+    pub(crate) fn allowance(&self, limit: usize) -> usize {
+        self.bytes.allowance(limit)
     }
 
     /// Bytes of durable channels that wait.
@@ -129,8 +144,10 @@ impl Outbox {
         } else {
             None
         };
-        let written = self.written;
-        *self = Self::default();
+        let written = std::mem::take(&mut self.written);
+        self.segments = VecDeque::new();
+        self.bytes.take(self.bytes.bytes());
+        (self.frames, self.kept) = (0, (0, 0));
         if let Some(segment) = started {
             self.written = written;
             self.push(segment.first_frame());
@@ -142,7 +159,7 @@ impl Outbox {
         for segment in self.segments.iter_mut().take(slices.len()) {
             let before = segment.len();
             segment.encode(codec);
-            self.bytes += segment.len() - before;
+            self.bytes.add(segment.len() - before);
         }
         let mut skip = self.written;
         let mut used = 0;
@@ -161,7 +178,7 @@ impl Outbox {
             let length = first.len();
             if self.written < length || length == 0 {
                 let (bytes, frames) = first.skip_written(&mut self.written);
-                self.bytes -= bytes;
+                self.bytes.take(bytes);
                 self.frames -= frames;
                 if first.is_kept() {
                     self.kept.0 -= bytes;
@@ -173,7 +190,7 @@ impl Outbox {
             self.remove(0);
         }
         debug_assert_eq!(
-            (self.written, self.bytes, self.frames, self.kept),
+            (self.written, self.bytes(), self.frames, self.kept),
             (0, 0, 0, (0, 0))
         );
         // The memory of a queue that once was long is given back.
@@ -181,7 +198,7 @@ impl Outbox {
     }
 
     fn push(&mut self, segment: Segment) {
-        self.bytes += segment.len();
+        self.bytes.add(segment.len());
         self.frames += segment.frames();
         if segment.is_kept() {
             self.kept.0 += segment.len();
@@ -192,7 +209,7 @@ impl Outbox {
 
     fn remove(&mut self, index: usize) {
         if let Some(segment) = self.segments.remove(index) {
-            self.bytes -= segment.len();
+            self.bytes.take(segment.len());
             self.frames -= segment.frames();
             if segment.is_kept() {
                 self.kept.0 -= segment.len();
@@ -211,9 +228,15 @@ impl Outbox {
         }
     }
 
-    fn make_room(&mut self, limits: OutboxLimits) -> Result<(), Overflow> {
+    /// Drops what may be dropped until the queue is within its bound.
+    ///
+    /// # Errors
+    /// [`Overflow`] if there is something of a channel whose policy is to disconnect.
+    pub(crate) fn make_room(&mut self, limits: OutboxLimits) -> Result<(), Overflow> {
         let mut index = 0;
-        while self.bytes - self.kept.0 > limits.bytes || self.frames - self.kept.1 > limits.frames {
+        while self.bytes() - self.kept.0 > self.allowance(limits.bytes)
+            || self.frames - self.kept.1 > limits.frames
+        {
             index = self.next_droppable(index)?.unwrap_or(self.segments.len());
             if index >= self.segments.len() {
                 // Only the newest frame, a started one and the session's own messages are left.
@@ -260,7 +283,7 @@ impl Outbox {
             return;
         };
         let channel = frames.channel().clone();
-        self.bytes -= frames.drop_first();
+        self.bytes.take(frames.drop_first());
         self.frames -= 1;
         if frames.len() == 0 {
             self.remove(index);

@@ -8,19 +8,25 @@ use std::time::Duration;
 use tailwater_broker::feed::{Feed, Inbox};
 use tailwater_broker::history::{History, HistoryThread};
 use tailwater_broker::publish::Publisher;
+use tailwater_broker::request::{InFlight, Requester, RequesterTask};
 use tailwater_broker::stream::Provisioning;
-use tailwater_broker::{Connection, ConnectionState, Streams};
+use tailwater_broker::{Connection, ConnectionState, NatsConfig, Streams};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, Health};
+use crate::admin::{self, Access, Operators};
 use crate::config::Config;
 use crate::connections::{self, Connections, KernelLimits};
 use crate::console::Console;
+use crate::control::sessions::Workers;
+use crate::control::{Control, Listening};
 use crate::error::EdgeError;
+use crate::hooks::Hooks;
+use crate::identity::{self, verifier::Verifier};
+use crate::limits::Limits;
 use crate::nats::broker_config;
-use crate::socket;
+use crate::renewal::Renewal;
 use crate::streams::specs;
 use crate::worker::{self, Parts};
 
@@ -46,10 +52,18 @@ pub struct Server {
     feed: Feed,
     history: History,
     history_thread: HistoryThread,
+    /// Only if a namespace or a hook needs it.
+    requester: Option<(Requester, RequesterTask)>,
+    control: Control,
+    listening: Listening,
     workers: Vec<thread::JoinHandle<()>>,
     /// A worker that ended says so.
     ended: mpsc::Receiver<()>,
     operators: JoinHandle<()>,
+    /// Keeps the keys of issuers current.
+    _keys: identity::verifier::Owner,
+    /// With TLS on the public listener; ends when it is dropped.
+    renewal: Option<Renewal>,
 }
 
 impl Server {
@@ -61,9 +75,10 @@ impl Server {
     /// [`EdgeError`] for what cannot work. That NATS is away is no error: it is waited for.
     pub async fn start(config: Config) -> Result<Self, EdgeError> {
         let config = Arc::new(config);
-        let tls = config.tls.as_ref().map(socket::tls::settings).transpose();
-        let tls = tls.map_err(EdgeError::Tls)?;
+        let tls = config.tls.as_ref().map(Renewal::start).transpose();
+        let (renewal, tls) = tls.map_err(EdgeError::Tls)?.unzip();
         let connections = Connections::new(config.websocket.max_connections);
+        let client_limits = Arc::new(Limits::new(&config));
         let count = config.workers.get();
         let limits = KernelLimits {
             send_buffer: config.outbox.send_buffer_bytes,
@@ -80,12 +95,16 @@ impl Server {
             .map_err(listen_error)?;
         let admin = admin_listener.local_addr().map_err(listen_error)?;
 
+        let (verifier, keys) = Verifier::start(&config.identity);
         let nats = broker_config(&config.nats)?;
         let inboxes: Vec<_> = (0..count)
             .map(|_| Arc::new(Inbox::new(config.feed.worker_inbox_bytes)))
             .collect();
         let publisher = Publisher::new(Connection::open(&nats, "publish").await?);
         let (history, history_thread) = History::start(&nats)?;
+        let requester = start_requester(&config, &nats)?;
+        let asking = requester.as_ref().map(|(requester, _)| requester);
+        let hooks = Arc::new(Hooks::new(&config.hooks, asking));
         let connection = publisher.connection().clone();
         let linger = config.feed.linger;
         let (streams, provisioning) = Streams::start(
@@ -93,6 +112,14 @@ impl Server {
             config.nats.jetstream_domain.as_deref(),
             specs(&config.streams),
         );
+        let (sessions, requests) = Workers::new(count);
+        let (control, listening) = Control::start(
+            &config.control,
+            sessions,
+            &nats,
+            publisher.connection().clone(),
+            config.nats.jetstream_domain.as_deref(),
+        )?;
         let feed = Feed::start(
             nats,
             inboxes.clone(),
@@ -103,17 +130,21 @@ impl Server {
         )
         .await?;
         let (stopping, stopped) = watch::channel(false);
-        let states = vec![
+        let mut states = vec![
             feed.handle().state(),
             history.state(),
             publisher.connection().state(),
         ];
-        let health = Health {
+        states.extend(asking.map(Requester::state));
+        states.extend(control.state());
+        let operators = Operators {
             nats: states,
             streams: streams.clone(),
             stopping: stopped.clone(),
+            control: control.clone(),
+            access: Access::new(&config.admin, admin),
         };
-        let operators = tokio::spawn(admin::serve(admin_listener, health));
+        let operators = tokio::spawn(admin::serve(admin_listener, operators));
 
         let ws = ws_url(&config, public);
         let console = config
@@ -122,7 +153,8 @@ impl Server {
             .then(|| Arc::new(Console::new(&config, &ws)));
         let (ending, ended) = mpsc::channel(count);
         let mut workers = Vec::with_capacity(count);
-        for (index, (listener, inbox)) in listeners.into_iter().zip(inboxes).enumerate() {
+        let each = listeners.into_iter().zip(inboxes).zip(requests);
+        for (index, ((listener, inbox), requests)) in each.enumerate() {
             let parts = Parts {
                 index,
                 config: config.clone(),
@@ -130,16 +162,21 @@ impl Server {
                 feed: feed.handle(),
                 history: history.clone(),
                 publisher: publisher.clone(),
+                requester: asking.cloned(),
+                hooks: hooks.clone(),
                 streams: streams.clone(),
                 connections: connections.clone(),
+                limits: client_limits.clone(),
                 console: console.clone(),
                 tls: tls.clone(),
+                verifier: verifier.clone(),
+                revocations: control.revocations().clone(),
                 stopping: stopped.clone(),
             };
             let ending = Ending(ending.clone());
             let body = move || {
                 let _ending = ending;
-                if let Err(error) = worker::run(parts, listener) {
+                if let Err(error) = worker::run(parts, listener, requests) {
                     tracing::error!(%error, "a worker cannot run");
                 }
             };
@@ -163,9 +200,14 @@ impl Server {
             feed,
             history,
             history_thread,
+            requester,
+            control,
+            listening,
             workers,
             ended,
             operators,
+            _keys: keys,
+            renewal,
         })
     }
 
@@ -189,24 +231,37 @@ impl Server {
         &self.publisher
     }
 
-    /// Waits until the edge's connections to NATS are up and all streams are ready; false if that takes longer than
-    /// `timeout`.
+    /// Waits until the edge's connections to NATS are up, all streams are ready, and orders and revocations can be heard
+    /// of; false if that takes longer than `timeout`.
     pub async fn connected(&self, timeout: Duration) -> bool {
-        let mut live = self.feed.handle().state();
-        let mut publish = self.publisher.connection().state();
-        let mut history = self.history.state();
+        let requester = self.requester.as_ref().map(|(requester, _)| requester.state());
+        let states = [
+            self.feed.handle().state(),
+            self.publisher.connection().state(),
+            self.history.state(),
+        ];
         let mut streams = self.streams.all_ready();
+        let mut awaited = self.control.awaited();
         let all = async {
-            for state in [&mut live, &mut publish, &mut history] {
+            for mut state in states.into_iter().chain(requester) {
                 state
                     .wait_for(|state| *state == ConnectionState::Connected)
                     .await
                     .ok()?;
             }
             streams.wait_for(|ready| *ready).await.ok()?;
+            awaited.wait_for(Vec::is_empty).await.ok()?;
             Some(())
         };
         matches!(tokio::time::timeout(timeout, all).await, Ok(Some(())))
+    }
+
+    /// Looks at the files of `[tls]` now, in the background: the log has what came of it.
+    pub fn reload(&self) {
+        match &self.renewal {
+            Some(renewal) => renewal.reload(),
+            None => tracing::info!("there is nothing to read again: clients do not speak TLS with us"),
+        }
     }
 
     /// Waits until a worker ends without having been asked to.
@@ -236,12 +291,27 @@ impl Server {
         });
         let panicked = joined.await.map_err(|_| EdgeError::Worker)?;
         self.operators.abort();
+        drop(self.listening);
         if panicked > 0 {
             Err(EdgeError::Worker)
         } else {
             Ok(())
         }
     }
+}
+
+/// The connection that asks services, if the configuration needs one.
+fn start_requester(
+    config: &Config,
+    nats: &NatsConfig,
+) -> Result<Option<(Requester, RequesterTask)>, EdgeError> {
+    let hooks = [&config.hooks.connect, &config.hooks.subscribe];
+    let own = hooks.into_iter().flatten().map(|hook| hook.max_in_flight).sum();
+    if own == 0 && !config.namespaces.any_takes_requests() {
+        return Ok(None);
+    }
+    let clients = config.requests.max_in_flight;
+    Ok(Some(Requester::start(nats, InFlight { clients, own })?))
 }
 
 fn ws_url(config: &Config, public: SocketAddr) -> String {

@@ -5,6 +5,9 @@
 //! buffer, no timer, no queue.
 
 pub(crate) mod heartbeat;
+pub(crate) mod hook;
+pub(crate) mod identify;
+pub(crate) mod request;
 pub(crate) mod state;
 
 mod behind;
@@ -12,7 +15,10 @@ mod commands;
 mod delivery;
 mod ending;
 mod history;
+mod operator;
+mod pace;
 mod recovery;
+mod shedding;
 mod start;
 
 use std::cell::{Cell, RefCell};
@@ -20,9 +26,11 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tailwater_broker::feed::{InterestId, Membership};
@@ -31,33 +39,49 @@ use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::codec::Codec;
 use tailwater_protocol::encoding::Encoding;
-use tailwater_protocol::push::{Connected, Push};
 use tokio::time::Instant;
 
+use crate::hooks::KeptHeaders;
 use crate::hub::Seat;
+use crate::identity::Identity;
+use crate::limits::pace::Pace;
+use crate::limits::users::UserPlace;
 use crate::outbox::Outbox;
 use crate::socket::Socket;
 use crate::transport::websocket::{Inbound, MessageReader, Violation};
 use crate::worker::Worker;
 use behind::{Behind, Fed};
+use identify::Due;
 use recovery::CatchUp;
+use request::Requests;
 
 /// What the edge keeps for one client; shared by its task and the hub of its worker.
 pub(crate) struct Session {
     id: u64,
+    identity: RefCell<Rc<Identity>>,
+    /// Its place among the sessions of its user.
+    user_place: Cell<UserPlace>,
+    /// What it waits for by the clock.
+    due: Cell<Due>,
     codec: Codec,
     /// The client has agreed to compressed messages.
     deflate: bool,
     remote_addr: SocketAddr,
+    /// What hooks may be shown of its handshake.
+    headers: Option<Box<KeptHeaders>>,
+    /// In seconds since 1970.
+    connected_at: u32,
     socket: Socket,
     outbox: RefCell<Outbox>,
     subscriptions: RefCell<Vec<Subscription>>,
+    /// Those that services have not answered yet.
+    requests: RefCell<Requests>,
     /// Wakes the session's task: the outbox has something, or the session is to end.
     waker: Cell<Option<Waker>>,
     end: Cell<Option<End>>,
     /// A ping is out and nothing has been heard since.
     awaiting_pong: Cell<bool>,
-    /// A command waits for NATS, and nothing is read meanwhile.
+    /// A command waits, for NATS or because the session is over its rate, and nothing is read meanwhile.
     waiting_for_nats: Cell<bool>,
     /// Some durable subscription is not in step, and the session's task has to see to it.
     behind: Cell<bool>,
@@ -65,6 +89,8 @@ pub(crate) struct Session {
     stalled_since: Cell<Option<Instant>>,
     /// What is written waits, to go out with what follows at once.
     corked: Cell<bool>,
+    /// What the client has asked for lately.
+    pace: Pace,
 }
 
 impl std::fmt::Debug for Session {
@@ -109,15 +135,31 @@ enum Event {
 }
 
 impl Session {
-    pub(crate) fn new(id: u64, encoding: Encoding, remote_addr: SocketAddr, socket: Socket) -> Self {
+    /// One that nobody has said anything of yet.
+    pub(crate) fn new(
+        id: u64,
+        encoding: Encoding,
+        remote_addr: SocketAddr,
+        headers: Option<Box<KeptHeaders>>,
+        socket: Socket,
+        anonymous: Rc<Identity>,
+        outbox: Outbox,
+    ) -> Self {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
             id,
+            identity: RefCell::new(anonymous),
+            user_place: Cell::default(),
+            due: Cell::default(),
             codec: encoding.codec,
             deflate: encoding.deflated,
             remote_addr,
+            headers,
+            connected_at: since_1970.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX)),
             socket,
-            outbox: RefCell::default(),
+            outbox: RefCell::new(outbox),
             subscriptions: RefCell::default(),
+            requests: RefCell::default(),
             waker: Cell::default(),
             end: Cell::default(),
             awaiting_pong: Cell::new(false),
@@ -125,6 +167,7 @@ impl Session {
             behind: Cell::new(false),
             stalled_since: Cell::new(None),
             corked: Cell::new(false),
+            pace: Pace::default(),
         }
     }
 
@@ -228,7 +271,7 @@ impl Session {
         }
     }
 
-    fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.end.get().is_some()
     }
 
@@ -240,8 +283,8 @@ impl Session {
 
     fn poll_event(
         &self,
+        worker: &Worker,
         context: &mut Context<'_>,
-        outbox_limit: usize,
         catch_up: &mut CatchUp<'_>,
     ) -> Poll<Event> {
         if let Some(end) = self.end.get() {
@@ -249,46 +292,45 @@ impl Session {
         }
         self.waker.set(Some(context.waker().clone()));
         catch_up.poll(context);
-        let waiting = self.outbox.borrow().bytes();
+        self.poll_requests(worker, context);
+        let outbox_limit = worker.config().outbox.max_bytes;
+        let asks_too_much = {
+            let outbox = self.outbox.borrow();
+            outbox.bytes() >= outbox.allowance(outbox_limit)
+        };
         if self.has_backlog() && self.socket.tcp().poll_write_ready(context).is_ready() {
             return Poll::Ready(Event::Writable);
         }
         // Who does not read our answers does not get to ask more.
-        if waiting < outbox_limit && self.socket.tcp().poll_read_ready(context).is_ready() {
+        if !asks_too_much && self.socket.tcp().poll_read_ready(context).is_ready() {
             return Poll::Ready(Event::Readable);
         }
         Poll::Pending
     }
 }
 
-/// Answers the opening handshake, and says `connected`, in one write.
-pub(crate) fn welcome(session: &Session, worker: &Worker, answer: Vec<u8>) {
-    let interval = worker.config().websocket.ping_interval;
-    let interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
-    let connected = Push::Connected(Connected::new(Hex(session.id).to_string(), interval_ms));
-    let mut bytes = answer;
-    bytes.extend_from_slice(&session.codec.encode_frame(&connected.into()));
-    session.push_message(bytes.into());
-}
-
-/// Serves one client until it leaves. `read_ahead` is what the client sent right behind its handshake.
-pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, read_ahead: Bytes) {
+/// Serves one client until it leaves. `channels` are those that the server joins for it, `read_ahead` is what the client
+/// sent right behind its handshake.
+pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, channels: Vec<Channel>, read_ahead: Bytes) {
     let mut reader = MessageReader::new(worker.config().websocket.max_message_bytes, session.deflate);
     let mut input = Vec::new();
     let mut catch_up = CatchUp::new(&session, &worker);
+    if !channels.is_empty() {
+        let joining = Box::pin(commands::join(&session, &worker, channels));
+        alongside(&session, &worker, joining, &mut catch_up).await;
+    }
     if !read_ahead.is_empty() {
         let violation = reader.read(&read_ahead, &mut input).err();
         drop(read_ahead);
         serve(&session, &worker, &mut input, violation, &mut catch_up).await;
     }
-    let outbox_limit = worker.config().outbox.max_bytes;
     let end = loop {
-        match poll_fn(|context| session.poll_event(context, outbox_limit, &mut catch_up)).await {
+        match poll_fn(|context| session.poll_event(&worker, context, &mut catch_up)).await {
             Event::End(end) => break end,
             Event::Writable => session.flush(),
             Event::Readable => {
                 let violation = receive(&session, &worker, &mut reader, &mut input);
-                if !input.is_empty() || violation.is_some() {
+                if !input.is_empty() || violation.is_some() || session.is_over_pace(&worker) {
                     serve(&session, &worker, &mut input, violation, &mut catch_up).await;
                 }
                 // Who has always sent more already waits for the others after each read.
@@ -315,6 +357,10 @@ fn receive(
         Ok(0) => session.end(End::Broken),
         Ok(count) => {
             session.awaiting_pong.set(false);
+            let limits = worker.limits();
+            session
+                .pace
+                .took_bytes(limits.paces(), limits.clock().now(), count);
             return reader.read(&scratch[..count], input).err();
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -323,8 +369,7 @@ fn receive(
     None
 }
 
-/// Acts on what was read, and goes on writing meanwhile: a command may have to wait for NATS. Runs in
-/// a box of its own, so that a silent session stays small.
+/// Acts on what was read. Runs in a box of its own, so that a silent session stays small.
 async fn serve(
     session: &Rc<Session>,
     worker: &Rc<Worker>,
@@ -332,7 +377,17 @@ async fn serve(
     violation: Option<Violation>,
     catch_up: &mut CatchUp<'_>,
 ) {
-    let mut acting = Box::pin(act(session, worker, std::mem::take(input), violation));
+    let acting = Box::pin(act(session, worker, std::mem::take(input), violation));
+    alongside(session, worker, acting, catch_up).await;
+}
+
+/// Waits for `acting`, which may have to wait for NATS, and goes on writing meanwhile.
+async fn alongside(
+    session: &Rc<Session>,
+    worker: &Rc<Worker>,
+    mut acting: Pin<Box<impl Future<Output = ()>>>,
+    catch_up: &mut CatchUp<'_>,
+) {
     poll_fn(|context| {
         // A session that is to end does not wait for NATS first.
         if acting.as_mut().poll(context).is_ready() || session.is_ending() {
@@ -340,6 +395,7 @@ async fn serve(
         }
         session.waker.set(Some(context.waker().clone()));
         catch_up.poll(context);
+        session.poll_requests(worker, context);
         while !session.is_ending()
             && session.has_backlog()
             && session.socket.tcp().poll_write_ready(context).is_ready()
@@ -353,6 +409,9 @@ async fn serve(
 
 async fn act(session: &Rc<Session>, worker: &Rc<Worker>, input: Vec<Inbound>, violation: Option<Violation>) {
     for message in input {
+        if !matches!(message, Inbound::Close(_)) {
+            pace::next_command(session, worker).await;
+        }
         if session.is_ending() {
             return;
         }
@@ -376,6 +435,8 @@ async fn act(session: &Rc<Session>, worker: &Rc<Worker>, input: Vec<Inbound>, vi
     if let Some(violation) = violation {
         session.end(End::Close(violation.code, violation.reason));
     }
+    // What came may be no whole message yet.
+    pace::keep(session, worker).await;
 }
 
 /// Acts on one message, of the kind that `codec` uses.
@@ -392,6 +453,7 @@ async fn commands(session: &Rc<Session>, worker: &Rc<Worker>, codec: Codec, body
 
 /// Gives up every subscription.
 pub(crate) fn leave(session: &Session, worker: &Worker) {
+    session.drop_requests();
     for subscription in session.subscriptions.take() {
         let encoding = subscription.membership.encoding();
         worker.hub().borrow_mut().remove(subscription.seat, encoding);

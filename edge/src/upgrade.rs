@@ -1,6 +1,6 @@
 //! The opening handshake (RFC 6455 section 4.2): each mistake has an answer of its own. Extensions are `extensions`'.
 
-mod extensions;
+pub(crate) mod extensions;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -41,6 +41,10 @@ pub(crate) enum Refusal {
     #[error("the header `Sec-WebSocket-Key` must be 16 bytes in base64, once")]
     KeyMalformed,
     #[error(
+        "pages of this `Origin` may not connect here: `origin.allow` in the server's configuration says which may"
+    )]
+    Origin,
+    #[error(
         "none of the offered subprotocols is spoken here: offer tailwater.v1.json, tailwater.v1.msgpack or none"
     )]
     Subprotocol,
@@ -51,6 +55,7 @@ impl Refusal {
         match self {
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Upgrade | Refusal::VersionUnknown => StatusCode::UPGRADE_REQUIRED,
+            Refusal::Origin => StatusCode::FORBIDDEN,
             _ => StatusCode::BAD_REQUEST,
         }
     }

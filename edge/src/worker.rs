@@ -2,6 +2,7 @@
 //! shared with another thread but the inbox that the feed fills.
 
 use std::cell::{RefCell, RefMut};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,20 +14,32 @@ use tailwater_broker::Streams;
 use tailwater_broker::feed::{FeedHandle, Inbox};
 use tailwater_broker::history::History;
 use tailwater_broker::publish::Publisher;
+use tailwater_broker::request::Requester;
 use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::encoding::Encoding;
+use tailwater_protocol::error::ErrorMessage;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::connections::{Admission, Connections};
 use crate::console::Console;
+use crate::control::revocations::Revocations;
+use crate::control::sessions::{self, Request};
 use crate::error::EdgeError;
+use crate::hooks::{Hooks, KeptHeaders};
 use crate::http;
 use crate::hub::{self, Hub};
-use crate::outbox::OutboxLimits;
-use crate::session::{self, End, Session, heartbeat};
+use crate::identity::Identity;
+use crate::identity::verifier::Verifier;
+use crate::limits::memory::{Counted, Memory};
+use crate::limits::refusal::Refusal;
+use crate::limits::{Limits, Place, proxy_protocol};
+use crate::outbox::{Outbox, OutboxLimits};
+use crate::session::request::HELD_BYTES;
+use crate::session::state::Rules;
+use crate::session::{self, End, Session, heartbeat, identify};
 use crate::socket::tls::{self, Tls};
 use crate::socket::{Socket, Stream};
 
@@ -40,6 +53,9 @@ const STOPPING: &str = "the server is stopping: reconnect with back-off";
 /// The pause after a failed accept, such as for want of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a client may take to be told that it is not let in: a TLS handshake and a request.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// What a worker is made of; crosses to the worker's thread.
 pub(crate) struct Parts {
     pub(crate) index: usize,
@@ -49,22 +65,33 @@ pub(crate) struct Parts {
     pub(crate) history: History,
     pub(crate) streams: Streams,
     pub(crate) publisher: Publisher,
+    /// Nothing if neither a namespace nor a hook needs it.
+    pub(crate) requester: Option<Requester>,
+    pub(crate) hooks: Arc<Hooks>,
     pub(crate) connections: Connections,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) console: Option<Arc<Console>>,
+    pub(crate) verifier: Verifier,
+    pub(crate) revocations: Revocations,
     /// With it the listener speaks TLS only.
-    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) tls: Option<watch::Receiver<Arc<rustls::ServerConfig>>>,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// What the tasks of one worker share.
 pub(crate) struct Worker {
     parts: Parts,
+    /// Who sessions are that nobody has said anything of.
+    anonymous: Rc<Identity>,
     hub: RefCell<Hub>,
     sessions: RefCell<Slab<Rc<Session>>>,
     /// The last session has left.
     empty: Notify,
     scratch: RefCell<Box<[u8]>>,
+    memory: Rc<Memory>,
     tls: Option<Tls>,
+    /// Shares of what answers of services may take up while they wait for room in an outbox, in bytes.
+    held_answers: Arc<Semaphore>,
 }
 
 impl Worker {
@@ -92,8 +119,67 @@ impl Worker {
         &self.parts.publisher
     }
 
+    pub(crate) fn requester(&self) -> Option<&Requester> {
+        self.parts.requester.as_ref()
+    }
+
+    pub(crate) fn held_answers(&self) -> &Arc<Semaphore> {
+        &self.held_answers
+    }
+
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.parts.hooks
+    }
+
     pub(crate) fn console(&self) -> Option<&Arc<Console>> {
         self.parts.console.as_ref()
+    }
+
+    /// Who a session is that nobody has said anything of.
+    pub(crate) fn anonymous(&self) -> &Rc<Identity> {
+        &self.anonymous
+    }
+
+    /// What the commands of a session with this identity are judged by.
+    pub(crate) fn rules<'a>(&'a self, identity: &'a Identity) -> Rules<'a> {
+        Rules {
+            namespaces: &self.config().namespaces,
+            identity,
+            tokens: !self.config().identity.issuers.is_empty(),
+        }
+    }
+
+    /// Which tokens do not count any more.
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.parts.revocations
+    }
+
+    /// Who the bearer of a token is.
+    ///
+    /// # Errors
+    /// What the client is told instead.
+    pub(crate) async fn identify(&self, token: &Secret) -> Result<Rc<Identity>, ErrorMessage> {
+        let verified = self.parts.verifier.verify(token.reveal()).await;
+        let claims = verified.map_err(|error| identify::token_error(&error))?;
+        Ok(Rc::new(claims.into()))
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.parts.limits
+    }
+
+    /// The memory of all outboxes.
+    pub(crate) fn memory(&self) -> &Rc<Memory> {
+        &self.memory
+    }
+
+    /// The bound of one outbox.
+    pub(crate) fn outbox_limits(&self) -> OutboxLimits {
+        let outbox = &self.config().outbox;
+        OutboxLimits {
+            bytes: outbox.max_bytes,
+            frames: outbox.max_messages,
+        }
     }
 
     pub(crate) fn hub(&self) -> &RefCell<Hub> {
@@ -118,7 +204,11 @@ impl Worker {
 ///
 /// # Errors
 /// [`EdgeError::Runtime`] if there is no runtime or no listener to be had.
-pub(crate) fn run(parts: Parts, listener: std::net::TcpListener) -> Result<(), EdgeError> {
+pub(crate) fn run(
+    parts: Parts,
+    listener: std::net::TcpListener,
+    requests: mpsc::Receiver<Request>,
+) -> Result<(), EdgeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -128,14 +218,20 @@ pub(crate) fn run(parts: Parts, listener: std::net::TcpListener) -> Result<(), E
         // The only handle: from the moment it is dropped, nobody can connect any more.
         let listener = TcpListener::from_std(listener).map_err(EdgeError::Runtime)?;
         let tls = parts.tls.clone().map(Tls::new);
+        let memory = Rc::new(Memory::new(parts.limits.outboxes().clone()));
         let worker = Rc::new(Worker {
             parts,
+            anonymous: Rc::default(),
             hub: RefCell::default(),
             sessions: RefCell::default(),
             empty: Notify::new(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+            memory,
             tls,
+            held_answers: Arc::new(Semaphore::new(HELD_BYTES)),
         });
+        // To the end: sessions that drain can be looked at and closed too.
+        tokio::task::spawn_local(sessions::serve(worker.clone(), requests));
         serve(worker, listener).await;
         Ok(())
     })
@@ -169,11 +265,7 @@ async fn serve(worker: Rc<Worker>, listener: TcpListener) {
 
 /// Passes on what the feed brings.
 async fn fan_out(worker: &Worker) {
-    let outbox = &worker.config().outbox;
-    let limits = OutboxLimits {
-        bytes: outbox.max_bytes,
-        frames: outbox.max_messages,
-    };
+    let limits = worker.outbox_limits();
     let mut deliveries = Vec::new();
     loop {
         worker.parts.inbox.take(&mut deliveries).await;
@@ -185,7 +277,7 @@ async fn fan_out(worker: &Worker) {
 
 async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
     loop {
-        let (socket, remote_addr) = match listener.accept().await {
+        let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -193,60 +285,124 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
                 continue;
             }
         };
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let worker = worker.clone();
         match worker.parts.connections.admit() {
             Some(admission) => {
-                let worker = worker.clone();
-                tokio::task::spawn_local(connection(worker, socket, remote_addr, admission));
+                tokio::task::spawn_local(connection(worker, socket, peer, admission));
             }
-            // A TLS client could not read it.
-            None if worker.tls.is_some() => {}
-            None => http::refuse(&socket),
+            None => {
+                worker.limits().note_refused(Refusal::Connections, peer.ip());
+                let Some(farewell) = farewell(&worker, &socket, Refusal::Connections) else {
+                    continue;
+                };
+                tokio::task::spawn_local(async move {
+                    turn_away(&worker, socket, Some(peer), Refusal::Connections).await;
+                    drop(farewell);
+                });
+            }
         }
     }
 }
 
 /// One connection from its first byte to its last.
-async fn connection(worker: Rc<Worker>, socket: TcpStream, remote_addr: SocketAddr, admission: Admission) {
+async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr, admission: Admission) {
     // The HTTP phase is large and short: in a box that is gone before the session begins.
-    let upgraded = Box::pin(http_phase(&worker, socket, remote_addr)).await;
+    let upgraded = Box::pin(http_phase(&worker, socket, peer)).await;
     if let Some(http::Upgraded {
         socket,
+        remote_addr,
+        place,
         answer,
         read_ahead,
-        encoding,
+        agreed,
     }) = upgraded
     {
-        let entered = Entered::new(&worker, encoding, remote_addr, socket);
-        session::welcome(&entered.session, &worker, answer);
+        let (encoding, headers) = (agreed.encoding, agreed.headers);
+        let entered = Entered::new(&worker, encoding, remote_addr, headers, socket);
+        let channels = identify::begin(&entered.session, &worker, answer, agreed.token).await;
         if worker.is_stopping() {
             entered.session.end(End::Close(CloseCode::Drain, STOPPING));
         }
-        session::run(entered.session.clone(), worker.clone(), read_ahead).await;
+        session::run(entered.session.clone(), worker.clone(), channels, read_ahead).await;
+        drop(place);
     }
     drop(admission);
 }
 
 /// From the first byte to the WebSocket, if it becomes one.
-async fn http_phase(
-    worker: &Rc<Worker>,
-    socket: TcpStream,
-    remote_addr: SocketAddr,
-) -> Option<http::Upgraded> {
-    let stream = match &worker.tls {
-        None => Stream::new(Socket::Plain(socket), Vec::new()),
-        Some(tls) => {
-            let timeout = worker.config().websocket.header_timeout;
-            let accepted = tokio::time::timeout(timeout, tls.accept(socket)).await;
-            match accepted.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
-                Ok((socket, early)) => Stream::new(Socket::Tls(Box::new(socket)), early),
-                Err(error) => {
-                    tracing::debug!(%remote_addr, %error, "the TLS handshake fails");
-                    return None;
-                }
+async fn http_phase(worker: &Rc<Worker>, mut socket: TcpStream, peer: SocketAddr) -> Option<http::Upgraded> {
+    let (limits, timeout) = (worker.limits(), worker.config().websocket.header_timeout);
+    let peer = if limits.proxies().announces(peer) {
+        match in_time(timeout, proxy_protocol::read(&mut socket)).await {
+            Ok(client) => client.unwrap_or(peer),
+            Err(error) => {
+                limits.note_misspoken(peer, &error);
+                return None;
+            }
+        }
+    } else {
+        peer
+    };
+    // Whose place it is that comes through a proxy, its requests say.
+    let place = if limits.proxies().trust(peer) {
+        Place::default()
+    } else {
+        match limits.admit(peer.ip()) {
+            Ok(place) => place,
+            Err(refusal) => {
+                let farewell = farewell(worker, &socket, refusal)?;
+                turn_away(worker, socket, None, refusal).await;
+                drop(farewell);
+                return None;
             }
         }
     };
-    http::serve(worker, stream, remote_addr).await
+    match in_time(timeout, secure(worker, socket)).await {
+        Ok(stream) => http::serve(worker, stream, peer, place).await,
+        Err(error) => {
+            tracing::debug!(remote_addr = %peer, %error, "the TLS handshake fails");
+            None
+        }
+    }
+}
+
+/// The TLS handshake, if this listener speaks TLS.
+async fn secure(worker: &Worker, socket: TcpStream) -> io::Result<Stream> {
+    let Some(tls) = &worker.tls else {
+        return Ok(Stream::new(Socket::Plain(socket), Vec::new()));
+    };
+    let (socket, early) = tls.accept(socket).await?;
+    Ok(Stream::new(Socket::Tls(Box::new(socket)), early))
+}
+
+/// Leave to listen to a client and to tell it why it is not let in. Without it, it is told at once if that takes no TLS
+/// handshake: a client that is still sending then may see nothing but a broken connection.
+fn farewell(worker: &Worker, socket: &TcpStream, refusal: Refusal) -> Option<Admission> {
+    let farewell = worker.limits().farewell(worker.tls.is_some());
+    if farewell.is_none() && worker.tls.is_none() {
+        let _ = socket.try_write(&refusal.bytes());
+    }
+    farewell
+}
+
+/// Tells a client why it is not let in. `announcing` is a peer whose PROXY header has not been read, if it sends one.
+async fn turn_away(worker: &Worker, mut socket: TcpStream, announcing: Option<SocketAddr>, refusal: Refusal) {
+    let told = async {
+        if announcing.is_some_and(|peer| worker.limits().proxies().announces(peer)) {
+            proxy_protocol::read(&mut socket).await?;
+        }
+        http::refuse(secure(worker, socket).await?, refusal).await
+    };
+    if let Err(error) = in_time(FAREWELL, Box::pin(told)).await {
+        tracing::debug!(%error, "a client that is not let in could not be told why");
+    }
+}
+
+async fn in_time<T>(timeout: Duration, result: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(timeout, result)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// A session among those of its worker; dropping it takes the session out, whatever happened.
@@ -257,9 +413,25 @@ struct Entered {
 }
 
 impl Entered {
-    fn new(worker: &Rc<Worker>, encoding: Encoding, remote_addr: SocketAddr, socket: Socket) -> Self {
+    fn new(
+        worker: &Rc<Worker>,
+        encoding: Encoding,
+        remote_addr: SocketAddr,
+        headers: Option<Box<KeptHeaders>>,
+        socket: Socket,
+    ) -> Self {
         let id = fastrand::u64(..);
-        let session = Rc::new(Session::new(id, encoding, remote_addr, socket));
+        let anonymous = worker.anonymous().clone();
+        let outbox = Outbox::new(Counted::new(worker.memory().clone()));
+        let session = Rc::new(Session::new(
+            id,
+            encoding,
+            remote_addr,
+            headers,
+            socket,
+            anonymous,
+            outbox,
+        ));
         let key = worker.sessions.borrow_mut().insert(session.clone());
         tracing::debug!(session_id = %format_args!("{id:016x}"), %remote_addr, ?encoding, "session begins");
         Self {

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::payload::Payload;
+
 /// Why a command failed. Program against the code; the message beside it is for people and may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
@@ -31,6 +33,9 @@ pub enum ErrorCode {
     Unavailable,
     /// No service listens on the channel of a `request`. Retry with back-off if one is expected to come.
     NoResponders,
+    /// The service behind the channel of a `request` answered with an error of its own: `service_error` holds it, and
+    /// `payload` what the service sent beside it. Whether to retry is the service's to say.
+    ServiceError,
     /// The answer did not come in time; the command may have been carried out nevertheless. Retry what may be done
     /// twice; a `publish` only with its `key`.
     Timeout,
@@ -58,7 +63,7 @@ pub enum Retry {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadMessage,
         Self::UnknownType,
         Self::Unauthenticated,
@@ -69,6 +74,7 @@ impl ErrorCode {
         Self::RateLimited,
         Self::Unavailable,
         Self::NoResponders,
+        Self::ServiceError,
         Self::Timeout,
         Self::TooLarge,
         Self::NotDurable,
@@ -89,6 +95,7 @@ impl ErrorCode {
             Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
             Self::NoResponders => "no_responders",
+            Self::ServiceError => "service_error",
             Self::Timeout => "timeout",
             Self::TooLarge => "too_large",
             Self::NotDurable => "not_durable",
@@ -114,6 +121,7 @@ impl ErrorCode {
             | Self::Forbidden
             | Self::NoSuchChannel
             | Self::Limit
+            | Self::ServiceError
             | Self::TooLarge
             | Self::NotDurable
             | Self::BadCursor => Retry::Never,
@@ -142,7 +150,7 @@ impl<'de> Deserialize<'de> for ErrorCode {
 }
 
 /// The `error` message.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorMessage {
     /// The id of the command that failed, whenever it could be read.
     pub id: Option<u32>,
@@ -154,6 +162,19 @@ pub struct ErrorMessage {
     pub channel: Option<String>,
     /// When to retry, in milliseconds from now.
     pub retry_after_ms: Option<u32>,
+    /// Only with [`ErrorCode::ServiceError`]: what the service said.
+    pub service_error: Option<Box<ServiceError>>,
+}
+
+/// The error of a service that answered a `request`, as the conventions of NATS services have it (ADR-32).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceError {
+    /// The service's own code: the header `Nats-Service-Error-Code`, mostly a number in the manner of HTTP.
+    pub code: String,
+    /// A sentence of the service: the header `Nats-Service-Error`.
+    pub description: String,
+    /// What the service sent beside its error; `""` if that is nothing. On the wire a field of the message itself.
+    pub payload: Payload,
 }
 
 impl ErrorMessage {
@@ -165,6 +186,7 @@ impl ErrorMessage {
             message: message.into(),
             channel: None,
             retry_after_ms: None,
+            service_error: None,
         }
     }
 }

@@ -83,7 +83,7 @@ pub use close::{CloseCode, Reconnect};
 pub use codec::{Codec, DecodeError};
 pub use command::{Command, CommandMessage, Key};
 pub use encoding::Encoding;
-pub use error::{ErrorCode, ErrorMessage, Retry};
+pub use error::{ErrorCode, ErrorMessage, Retry, ServiceError};
 pub use frame::Opcode;
 pub use message::{ServerBody, ServerMessage};
 pub use payload::{Payload, PayloadRef};

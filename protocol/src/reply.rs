@@ -36,8 +36,8 @@ pub enum Reply {
     History(History),
     /// The new token is in force.
     Refreshed {
-        /// When it expires: RFC 3339, UTC, with milliseconds.
-        expires_at: String,
+        /// When it expires: RFC 3339, UTC, with milliseconds. Absent if it does not.
+        expires_at: Option<String>,
     },
     /// The answer to `ping`.
     Pong,

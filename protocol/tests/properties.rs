@@ -14,7 +14,7 @@ use tailwater_protocol::reply::{self, Gap, Member, Publication, Subscribed};
 use tailwater_protocol::{
     BatchBuilder, Channel, Codec, Command, CommandMessage, Connected, Deleted, Encoding, Epoch, ErrorCode,
     ErrorMessage, Key, Lost, LostReason, Offset, Payload, PayloadRef, Position, Push, Reply, ServerBody,
-    ServerMessage, Since, Timestamp, Update,
+    ServerMessage, ServiceError, Since, Timestamp, Update,
 };
 
 fn config() -> ProptestConfig {
@@ -258,7 +258,7 @@ fn reply() -> impl Strategy<Value = Reply> {
                     lost,
                 })
             }),
-        any::<String>().prop_map(|expires_at| Reply::Refreshed { expires_at }),
+        any::<Option<String>>().prop_map(|expires_at| Reply::Refreshed { expires_at }),
         Just(Reply::Pong),
     ]
 }
@@ -315,18 +315,30 @@ fn push() -> impl Strategy<Value = Push> {
             code,
             any::<String>(),
             text(),
-            any::<Option<u32>>()
+            any::<Option<u32>>(),
+            prop::option::of(service_error())
         )
-            .prop_map(|(id, code, message, channel, retry_after_ms)| {
+            .prop_map(|(id, code, message, channel, retry_after_ms, service_error)| {
                 Push::Error(ErrorMessage {
                     id,
                     code,
                     message,
                     channel,
                     retry_after_ms,
+                    service_error,
                 })
             }),
     ]
+}
+
+fn service_error() -> impl Strategy<Value = Box<ServiceError>> {
+    (any::<String>(), any::<String>(), payload()).prop_map(|(code, description, payload)| {
+        Box::new(ServiceError {
+            code,
+            description,
+            payload,
+        })
+    })
 }
 
 fn server() -> impl Strategy<Value = ServerMessage> {

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod durable;
 pub mod edge;
 pub mod eventually;
+pub mod hostile;
 pub mod link;
 pub mod nats_process;
 pub mod nats_server;
@@ -15,6 +16,8 @@ pub mod process;
 pub mod proxy;
 pub mod raw_nats;
 pub mod raw_socket;
+pub mod service;
+pub mod token;
 
 pub use authority::Authority;
 pub use binary::binary;
@@ -26,6 +29,7 @@ pub use nats_server::NatsServer;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use raw_socket::RawSocket;
+pub use service::Service;
 
 use tailwater_edge::client::Client;
 use tailwater_protocol::channel::Channel;

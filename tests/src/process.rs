@@ -171,6 +171,18 @@ impl Ready {
         }
     }
 
+    /// What the process holds in memory (`VmRSS`), in bytes.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn memory(&self) -> u64 {
+        let pid = &self.0["pid"];
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.expect("a line for it").trim().trim_end_matches(" kB");
+        kibibytes.parse::<u64>().expect("a number") * 1024
+    }
+
     /// The address in one of its URLs.
     ///
     /// # Panics

@@ -84,6 +84,8 @@ fn body_length(line: &[u8]) -> Option<usize> {
 pub struct RawMessage {
     /// Where it was published.
     pub subject: String,
+    /// Where an answer is expected.
+    pub reply: Option<String>,
     /// The headers as they came, from `NATS/1.0` to the empty line; empty if it has none.
     pub headers: Vec<u8>,
     /// The payload.
@@ -223,15 +225,18 @@ impl RawNats {
 
 fn message(operation: Operation<'_>) -> Option<RawMessage> {
     let subject = operation.subject()?.to_owned();
-    let headers = if operation.verb() == b"HMSG" {
-        let mut words = operation.line.rsplit(|byte| *byte == b' ');
-        str::from_utf8(words.nth(1)?).ok()?.parse().ok()?
+    // `MSG subject sid [reply] total`, `HMSG subject sid [reply] headers total`.
+    let words: Vec<_> = str::from_utf8(operation.line).ok()?.split(' ').collect();
+    let (headers, least) = if operation.verb() == b"HMSG" {
+        (words.iter().rev().nth(1)?.parse().ok()?, 5)
     } else {
-        0
+        (0, 4)
     };
+    let reply = (words.len() > least).then(|| words[3].to_owned());
     let (headers, payload) = operation.body.split_at_checked(headers)?;
     Some(RawMessage {
         subject,
+        reply,
         headers: headers.to_vec(),
         payload: payload.to_vec(),
     })
@@ -271,6 +276,7 @@ mod tests {
     fn of_a_header_that_was_forged_the_last_value_counts() {
         let message = RawMessage {
             subject: "a".to_owned(),
+            reply: None,
             headers: b"NATS/1.0 503\r\nNats-Sequence: 9\r\n\xff\xfe\r\nNats-Sequence: 4\r\n\r\n".to_vec(),
             payload: Vec::new(),
         };

@@ -1,6 +1,6 @@
 //! A client that may break every rule: plain bytes over TCP.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -29,6 +29,21 @@ impl RawSocket {
     /// If nobody listens.
     pub async fn open(address: SocketAddr) -> Self {
         let stream = soon("a connection", TcpStream::connect(address))
+            .await
+            .expect("somebody listens");
+        Self::over(stream)
+    }
+
+    /// Connects from another address of this machine, such as 127.0.0.2.
+    ///
+    /// # Panics
+    /// If nobody listens, or the address is not this machine's.
+    pub async fn open_from(local: IpAddr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("the system has sockets");
+        socket
+            .bind(SocketAddr::new(local, 0))
+            .expect("an address of this machine");
+        let stream = soon("a connection", socket.connect(address))
             .await
             .expect("somebody listens");
         Self::over(stream)
@@ -85,6 +100,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawSocket<S> {
     /// The stream itself.
     pub fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
+    }
+
+    /// The stream, without what has come of it and has not been taken.
+    pub fn into_stream(self) -> S {
+        self.stream
     }
 
     /// Sends bytes as they are.

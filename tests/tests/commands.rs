@@ -152,11 +152,15 @@ async fn fields_that_are_missing_or_wrong_are_named_with_their_place() {
         ("Subscribe", r#""channel":"open.a""#, "unknown_type", "Subscribe"),
         ("", r#""x":0"#, "unknown_type", "one of"),
         ("history", r#""channel":"open.a""#, "not_durable", "`open.a`"),
-        // Commands whose side of the server does not exist yet.
-        ("connect", r#""x":0"#, "unknown_type", "`connect`"),
-        ("refresh", r#""token":"x""#, "unknown_type", "`refresh`"),
+        ("request", r#""channel":"open.a""#, "bad_message", "`payload`"),
+        ("request", r#""channel":"open.*","payload":1"#, "bad_message", "pattern"),
+        ("request", r#""channel":"open.a","payload":1"#, "forbidden", "requests to `open.a`"),
+        ("connect", r#""token":0"#, "bad_message", "`token`"),
+        ("connect", r#""token":"x""#, "unauthenticated", "tokens"),
+        ("refresh", r#""x":0"#, "bad_message", "`token`"),
+        ("refresh", r#""token":"x""#, "unauthenticated", "anonymous"),
+        // A command whose side of the server does not exist yet.
         ("presence", r#""channel":"open.a""#, "unknown_type", "`presence`"),
-        ("request", r#""channel":"open.a","payload":1"#, "unknown_type", "`request`"),
     ];
     for (kind, fields, code, says) in cases {
         let text = format!(r#"{{"type":"{kind}","id":7,{fields}}}"#);

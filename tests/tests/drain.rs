@@ -95,7 +95,7 @@ fn config(more: &str) -> String {
 #[tokio::test]
 async fn sigterm_closes_every_client_with_1012_behind_what_was_queued_for_it() {
     let nats = NatsProcess::start("").await;
-    let generous = "[outbox]\nmax_bytes = 67_108_864\n[websocket]\nclose_timeout_secs = 10\n";
+    let generous = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 10\n";
     let (mut edge, ready) = Process::serve(&nats.url(), &config(generous)).await;
     is_ready(&ready).await;
     let mut clients = Vec::new();
@@ -114,8 +114,7 @@ async fn sigterm_closes_every_client_with_1012_behind_what_was_queued_for_it() {
 #[tokio::test]
 async fn a_slow_reader_has_the_whole_drain_to_read_what_waits_for_it() {
     let nats = NatsProcess::start("").await;
-    let patient =
-        "[outbox]\nmax_bytes = 67_108_864\n[websocket]\nclose_timeout_secs = 0\n[drain]\ntimeout_secs = 30\n";
+    let patient = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 0\n[drain]\ntimeout_secs = 30\n";
     let (mut edge, ready) = Process::serve(&nats.url(), &config(patient)).await;
     is_ready(&ready).await;
     let mut client = subscriber(&ready, &["a"]).await;
@@ -129,8 +128,7 @@ async fn a_slow_reader_has_the_whole_drain_to_read_what_waits_for_it() {
 #[tokio::test]
 async fn a_client_that_never_reads_does_not_hold_the_end_beyond_the_timeout() {
     let nats = NatsProcess::start("").await;
-    let short =
-        "[outbox]\nmax_bytes = 67_108_864\n[websocket]\nclose_timeout_secs = 60\n[drain]\ntimeout_secs = 4\n";
+    let short = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 60\n[drain]\ntimeout_secs = 4\n";
     let (mut edge, ready) = Process::serve(&nats.url(), &config(short)).await;
     is_ready(&ready).await;
     let _silent = silent(&ready, "a").await;
@@ -193,7 +191,7 @@ async fn an_edge_that_never_saw_nats_ends_well() {
 #[tokio::test]
 async fn a_second_ctrl_c_ends_at_once() {
     let nats = NatsProcess::start("").await;
-    let long = "[outbox]\nmax_bytes = 67_108_864\n[websocket]\nclose_timeout_secs = 60\n[drain]\ntimeout_secs = 600\n";
+    let long = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 60\n[drain]\ntimeout_secs = 600\n";
     let (mut edge, ready) = Process::serve(&nats.url(), &config(long)).await;
     is_ready(&ready).await;
     let _silent = silent(&ready, "a").await;

@@ -226,6 +226,43 @@ async fn a_client_certificate_lets_us_in_and_none_or_a_strange_one_does_not() {
 }
 
 #[tokio::test]
+async fn renewed_files_are_used_at_the_next_connection() {
+    let (authority, next) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let hand_out = |authority: &Authority| {
+        let (certificate, key) = authority.client_files();
+        std::fs::copy(authority.certificate(), path("ca.pem")).unwrap();
+        std::fs::copy(certificate, path("edge.pem")).unwrap();
+        std::fs::copy(key, path("edge.key")).unwrap();
+    };
+    hand_out(&authority);
+    let nats = NatsProcess::start(&authority.nats_block("verify: true")).await;
+    let tls = format!(
+        "tls.ca_file = {:?}\ntls.cert_file = {:?}\ntls.key_file = {:?}",
+        path("ca.pem"),
+        path("edge.pem"),
+        path("edge.key")
+    );
+    let edge = Edge::start_with(&nats.url(), &config(&tls)).await;
+    let mut client = subscriber(&edge, None, &["chat.a"]).await;
+    hand_out(&next);
+    let port = nats.kill();
+    let is = async |status| (edge.admin("/readyz").await.0 == status).then_some(());
+    eventually("NATS is away", async || is(503).await).await;
+    let _nats = NatsProcess::start_on(port, &next.nats_block("verify: true")).await;
+    // All of its connections.
+    eventually("NATS is back", async || is(200).await).await;
+    let body = br#"{"type":"publish","channel":"chat.a","payload":1,"id":1}"#;
+    client.send_body(body).await.expect("the connection lives");
+    let mut seen = Vec::new();
+    while !(seen.contains(&"published") && seen.contains(&"update")) {
+        seen.push(tailwater_tests::next(&mut client).await.kind());
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn a_file_that_holds_no_certificate_is_a_mistake_in_the_configuration() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "not a certificate").unwrap();
@@ -327,9 +364,10 @@ async fn inboxes_go_where_the_permissions_allow_and_check_says_where_they_do_not
         publish: ["chat.>", "_MINE.>"], subscribe: ["chat.>", "_MINE.>"] } } ] }"#;
     let nats = NatsProcess::start(users).await;
     let namespace = "[namespace.chat]\nchannels = \"chat.>\"\nanonymous = true\npublish = true\n";
+    let alone = "[control]\nenabled = false\n";
     let with = |more: &str| {
         format!(
-            "[nats]\nurl = \"{}\"\n{RESTRICTED_USER}{more}\n{namespace}",
+            "[nats]\nurl = \"{}\"\n{RESTRICTED_USER}{more}\n{alone}{namespace}",
             nats.url()
         )
     };

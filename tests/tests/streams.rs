@@ -47,19 +47,18 @@ async fn check_says_what_the_edge_will_create_and_then_that_all_is_well() {
     let config = with_nats(&nats.url(), "");
     let before = check(&config).await;
     assert_eq!(before.code, Some(0), "{before:?}");
-    assert!(
-        before
-            .stdout
-            .contains("change stream ORDERS: does not exist: the edge will create it\n"),
-        "{}",
-        before.stdout
-    );
+    for missing in ["stream ORDERS", "bucket tailwater_revocations"] {
+        let line = format!("change {missing}: does not exist: the edge will create it\n");
+        assert!(before.stdout.contains(&line), "{}", before.stdout);
+    }
     let edge = Edge::start_with(&nats.url(), DURABLE).await;
     edge.stop().await;
     let after = check(&config).await;
     assert_eq!((after.code, after.stderr.as_str()), (Some(0), ""), "{after:?}");
     for line in [
         "ok     stream ORDERS: is as it should be\n",
+        "ok     bucket tailwater_revocations: is as it should be\n",
+        "ok     NATS: may subscribe to `_tw.control.*`\n",
         "ok     NATS: may subscribe to `_tw.live.orders.>`\n",
         "warn   NATS: lets us publish on `_tw.live.>`",
     ] {

@@ -53,7 +53,7 @@ struct Refusal {
 }
 
 /// Reads an answer; nothing if it is none of `stream`.
-pub(super) fn read(payload: &[u8], subject: &str, stream: &str) -> Option<Result<Stored, BrokerError>> {
+pub(crate) fn read(payload: &[u8], subject: &str, stream: &str) -> Option<Result<Stored, BrokerError>> {
     if payload.len() > MAX_BYTES {
         return None;
     }

@@ -80,7 +80,11 @@ fn message_id(user: Option<&str>, subject: &str, key: &Key) -> String {
     format!("tw-{}", URL_SAFE_NO_PAD.encode(hash.finalize()))
 }
 
-fn encode_user(user: &str) -> Result<String, BrokerError> {
+/// A user name as it stands in [`USER_HEADER`].
+///
+/// # Errors
+/// [`BrokerError::Malformed`] for one that is empty or too long.
+pub(crate) fn encode_user(user: &str) -> Result<String, BrokerError> {
     if user.is_empty() || user.len() > MAX_USER_BYTES {
         return Err(BrokerError::Malformed("a user name: it has 1 to 1024 bytes"));
     }

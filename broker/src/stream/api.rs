@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM};
+use async_nats::header::{
+    HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID,
+};
 use async_nats::{Message, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -67,6 +69,9 @@ pub(crate) struct Info {
 pub(crate) struct State {
     /// The sequence of the last message that was ever stored; 0: none ever was.
     pub(crate) last_seq: u64,
+    /// How many are stored now.
+    #[serde(default)]
+    pub(crate) messages: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -237,6 +242,27 @@ impl JetStream {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Stores a message, whatever is there; once, if several do so with the same `id` within the stream's duplicate
+    /// window.
+    pub(crate) async fn put(
+        &self,
+        stream: &str,
+        subject: &str,
+        id: &str,
+        body: Bytes,
+    ) -> Result<(), BrokerError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_STREAM, stream);
+        headers.insert(NATS_MESSAGE_ID, id);
+        let answer = match self.request(subject, headers, body).await {
+            Err(BrokerError::NoResponders { .. }) => Err(BrokerError::NoStream {
+                stream: stream.to_owned(),
+            }),
+            answer => answer,
+        };
+        self.parse(subject, &answer?).map(|_| ())
     }
 
     /// One request to the API, `name` being what follows the prefix.

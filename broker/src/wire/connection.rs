@@ -144,6 +144,12 @@ fn inbox(prefix: &str) -> Result<String, BrokerError> {
 }
 
 impl<H: Handler> Driver<H> {
+    /// Allows so many requests in flight, instead of [`MAX_REQUESTS`](super::MAX_REQUESTS). Those that nobody waits for
+    /// any more count until the next tick, or until there is no room.
+    pub fn allow_requests(&mut self, most: usize) {
+        self.requests.limit = most;
+    }
+
     /// Runs until every [`Wire`] of this connection is dropped; a handler that holds one keeps it going.
     /// Dropping the future ends it at once.
     pub async fn run(mut self) {

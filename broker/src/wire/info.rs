@@ -104,7 +104,7 @@ impl Default for Fixed {
 
 /// What a server complains of, sorted by who has to hear it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Complaint {
+pub(crate) enum Complaint {
     /// We may not subscribe to this subject.
     Subscription(String),
     /// We may no longer have the subscription of this number.
@@ -119,7 +119,7 @@ pub(super) enum Complaint {
 
 impl Complaint {
     /// Sorts the text of an `-ERR`.
-    pub(super) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Self::sort(text).unwrap_or(Complaint::Other)
     }
 

@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 use super::parser::{Message, OwnedMessage};
 use crate::error::BrokerError;
 
-/// The most requests in flight on one connection; more are refused as [`BrokerError::Busy`].
+/// The most requests in flight on one connection, unless its owner says otherwise; more are refused as
+/// [`BrokerError::Busy`].
 pub const MAX_REQUESTS: usize = 1024;
 
 /// What the answers to one request may come to.
@@ -35,19 +36,29 @@ pub(super) struct Pending {
     pub(super) done: oneshot::Sender<Answer>,
 }
 
-#[derive(Default)]
 pub(super) struct Requests {
     /// By the number at the end of the inbox.
     pending: HashMap<u64, Pending>,
+    /// The most that are kept.
+    pub(super) limit: usize,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self {
+            pending: HashMap::new(),
+            limit: MAX_REQUESTS,
+        }
+    }
 }
 
 impl Requests {
     /// Adds one; if there are too many already, it is answered so at once.
     pub(super) fn insert(&mut self, number: u64, pending: Pending) -> bool {
-        if self.pending.len() >= MAX_REQUESTS {
+        if self.pending.len() >= self.limit {
             self.forget_abandoned();
         }
-        if self.pending.len() >= MAX_REQUESTS {
+        if self.pending.len() >= self.limit {
             let _ = pending.done.send(Err(BrokerError::Busy));
             return false;
         }

@@ -1,5 +1,6 @@
 //! Streams and epochs against real nats-servers.
 
+mod bucket;
 mod cluster;
 mod epoch;
 mod existing;

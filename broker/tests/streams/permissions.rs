@@ -1,7 +1,9 @@
 //! The least permissions, as they are printed: enough for the edge, and nobody can forge.
 
 use serde_json::Value;
-use tailwater_broker::permissions::{Needs, least};
+use tailwater_broker::bucket::{Bucket, BucketSpec};
+use tailwater_broker::listener::{Heard, Listener};
+use tailwater_broker::permissions::{ControlNeeds, Needs, least};
 use tailwater_broker::stream::{Finding, inspect};
 use tailwater_broker::{StreamSpec, epoch};
 
@@ -16,6 +18,10 @@ fn permissions(specs: &[StreamSpec], domain: Option<&str>) -> String {
         subscribe: &["news.>".to_owned()],
         publish: &["chat.>".to_owned()],
         streams: &streams,
+        control: Some(ControlNeeds {
+            subject: "_tw.control",
+            bucket: Some(&bucket_spec()),
+        }),
     })
 }
 
@@ -49,13 +55,69 @@ async fn the_least_permissions_are_enough_to_provision_and_forbid_to_forge() {
     assert_eq!(ready(&connection, spec("a")).await.epoch, raised);
 }
 
+fn bucket_spec() -> BucketSpec {
+    BucketSpec {
+        name: "revoked".into(),
+        description: "",
+        max_age: std::time::Duration::from_secs(60),
+        replicas: 1,
+        manage: true,
+    }
+}
+
+#[tokio::test]
+async fn the_least_permissions_are_enough_for_orders_and_their_bucket_and_forbid_both_to_services() {
+    let server = Server::start_with(&permissions(&[], None)).await;
+    let config = server.config_of("edge");
+    let listener = Listener::open(&config, "control").unwrap();
+    let mut orders = listener.subscribe("_tw.control.*", 8).await.unwrap();
+    let bucket = Bucket::new(connect(&config).await, listener.clone(), None, bucket_spec());
+    let mut changes = listener.subscribe(&bucket.subject(), 8).await.unwrap();
+    for heard in [&mut orders, &mut changes] {
+        assert!(matches!(heard.next().await, Some(Heard::Missed)));
+    }
+    let empty = bucket.read(None).await.unwrap().expect("a first reading");
+    assert!(empty.entries.is_empty(), "{empty:?}");
+    bucket.put("user.ann", "{}".into(), "1").await.unwrap();
+    bucket.put("user.ann", "{}".into(), "1").await.unwrap();
+    let Some(Heard::Note(note)) = changes.next().await else {
+        panic!("a change")
+    };
+    assert_eq!(bucket.entry(&note).expect("an entry").key, "user.ann");
+    let full = bucket.read(empty.mark.as_ref()).await.unwrap().expect("a change");
+    assert_eq!(full.entries.len(), 1, "{full:?}");
+    assert_eq!(full.max_age, Some(std::time::Duration::from_secs(60)));
+    // As it was: the second put was the first one again.
+    assert!(bucket.read(full.mark.as_ref()).await.unwrap().is_none());
+
+    let options = async_nats::ConnectOptions::with_user_and_password("service".into(), "CHANGE-ME".into());
+    let service = options.connect(server.url()).await.unwrap();
+    service.publish("$KV.revoked.user.bob", "".into()).await.unwrap();
+    service.publish("_tw.control.revoke", "{}".into()).await.unwrap();
+    service.flush().await.unwrap();
+    assert!(bucket.read(full.mark.as_ref()).await.unwrap().is_none());
+    // What the edge says itself comes back, and nothing came before it.
+    listener
+        .publish("_tw.control.disconnect", &[("Who", "me")], b"{}")
+        .await
+        .unwrap();
+    let Some(Heard::Note(note)) = orders.next().await else {
+        panic!("an order")
+    };
+    assert_eq!(
+        (note.subject(), note.header("Who")),
+        (&b"_tw.control.disconnect"[..], Some(&b"me"[..]))
+    );
+}
+
 #[tokio::test]
 async fn the_least_permissions_of_a_verified_stream_in_a_domain_allow_no_change() {
     let mut verified = spec("a");
     verified.manage = false;
     let text = permissions(&[verified.clone()], Some("hub"));
     assert!(text.contains("\"$JS.hub.API.STREAM.INFO.a\""), "{text}");
-    assert!(!text.contains("UPDATE") && !text.contains("CREATE"), "{text}");
+    assert!(!text.contains("UPDATE") && !text.contains("CREATE.a"), "{text}");
+    assert!(text.contains("\"$JS.hub.API.$KV.revoked.>\""), "{text}");
 }
 
 #[tokio::test]

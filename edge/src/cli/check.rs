@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tailwater_broker::StreamSpec;
 use tailwater_broker::check::{self, OLDEST_SERVER};
-use tailwater_broker::permissions::{Needs, least};
+use tailwater_broker::permissions::{ControlNeeds, Needs, least};
 use tailwater_broker::stream::{Finding, Inspection, LIVE_PREFIX, inspect};
+use tailwater_broker::{StreamSpec, bucket};
 use tailwater_edge::config::{Config, Delivery, Namespace, NatsCredentials, environment};
+use tailwater_edge::control::bucket_spec;
+use tailwater_edge::identity::{self, Inspected};
 use tailwater_edge::nats::broker_config;
 use tailwater_edge::streams::specs;
 
@@ -37,11 +39,19 @@ impl Check {
             "ok     configuration: {} namespaces",
             config.namespaces.iter().count()
         ))?;
+        if config.admin.token.is_none() && !config.admin.listen.ip().is_loopback() {
+            print_line(&format!(
+                "warn   admin: {} is open to others and has no token, so it serves `/livez` and `/readyz` only: set \
+                 `admin.token_file`",
+                config.admin.listen
+            ))?;
+        }
         let specs = specs(&config.streams);
         if self.offline {
             print_permissions(&config, &specs, &[])?;
             return Ok(ExitCode::SUCCESS);
         }
+        let mut mistakes = report_issuers(&config).await?;
         let nats = broker_config(&config.nats)?;
         let timeout = config.nats.connect_timeout * 2;
         let mut inspections = Vec::new();
@@ -53,8 +63,15 @@ impl Check {
         }
         let subjects = subjects(&config, &inspections);
         let report = check::check(&nats, &subjects, timeout).await?;
-        let mut mistakes = report_server(&config, &report)?;
+        mistakes += report_server(&config, &report)?;
         mistakes += report_streams(&inspections)?;
+        if let Some(bucket) =
+            bucket_spec(&config.control).filter(|_| config.control.enabled && report.new_enough)
+        {
+            let domain = config.nats.jetstream_domain.as_deref();
+            let finding = bucket::inspect(&nats, domain, &bucket, timeout).await;
+            mistakes += report_finding(&format!("bucket {}", bucket.name), &finding)?;
+        }
         for subject in &subjects {
             if report.refused.contains(subject) {
                 mistakes += 1;
@@ -72,6 +89,24 @@ impl Check {
             ExitCode::FAILURE
         })
     }
+}
+
+/// Prints whether the keys of each issuer can be had, and counts the mistakes.
+async fn report_issuers(config: &Config) -> anyhow::Result<usize> {
+    let mut mistakes = 0;
+    for Inspected { issuer, keys } in identity::inspect(&config.identity).await {
+        match keys {
+            Ok((usable, 0)) => print_line(&format!("ok     issuer {issuer}: keys: {usable}"))?,
+            Ok((usable, skipped)) => print_line(&format!(
+                "ok     issuer {issuer}: keys: {usable}; left out, since no token is verified with them: {skipped}"
+            ))?,
+            Err(error) => {
+                mistakes += 1;
+                print_line(&format!("error  issuer {issuer}: {error}"))?;
+            }
+        }
+    }
+    Ok(mistakes)
 }
 
 /// Prints what concerns the server as a whole, and counts the mistakes.
@@ -104,16 +139,7 @@ fn report_streams(inspections: &[Inspection]) -> anyhow::Result<usize> {
     let mut forgeable = BTreeMap::new();
     for inspection in inspections {
         for finding in &inspection.findings {
-            let (level, text) = match finding {
-                Finding::Fine(text) => ("ok    ", text),
-                Finding::Pending(text) => ("change", text),
-                Finding::Warning(text) => ("warn  ", text),
-                Finding::Refusal(text) => {
-                    mistakes += 1;
-                    ("error ", text)
-                }
-            };
-            print_line(&format!("{level} stream {}: {text}", inspection.stream))?;
+            mistakes += report_finding(&format!("stream {}", inspection.stream), finding)?;
         }
         if let Some(can_be_forged) = inspection.can_be_forged {
             forgeable.insert(inspection.live_prefix.clone(), can_be_forged);
@@ -132,6 +158,18 @@ fn report_streams(inspections: &[Inspection]) -> anyhow::Result<usize> {
     Ok(mistakes)
 }
 
+/// Prints what was found out about one thing in NATS; 1 if that is a mistake.
+fn report_finding(what: &str, finding: &Finding) -> anyhow::Result<usize> {
+    let (level, text) = match finding {
+        Finding::Fine(text) => ("ok    ", text),
+        Finding::Pending(text) => ("change", text),
+        Finding::Warning(text) => ("warn  ", text),
+        Finding::Refusal(text) => ("error ", text),
+    };
+    print_line(&format!("{level} {what}: {text}"))?;
+    Ok(usize::from(matches!(finding, Finding::Refusal(_))))
+}
+
 /// The NATS subjects that the edge subscribes to.
 fn subjects(config: &Config, inspections: &[Inspection]) -> Vec<String> {
     let mut subjects = Vec::new();
@@ -144,6 +182,11 @@ fn subjects(config: &Config, inspections: &[Inspection]) -> Vec<String> {
             Some(prefix) => format!("{prefix}.{subject}"),
             None => subject,
         }));
+    }
+    if config.control.enabled {
+        subjects.push(format!("{}.*", config.control.subject));
+        let bucket = bucket_spec(&config.control);
+        subjects.extend(bucket.map(|bucket| format!("$KV.{}.>", bucket.name)));
     }
     subjects
 }
@@ -189,13 +232,21 @@ fn print_permissions(
         .iter()
         .map(|spec| (spec, live_prefix(&spec.name, inspections)))
         .collect();
+    let mut publish = of_kind(|namespace| namespace.publish || namespace.request);
+    let hooks = [&config.hooks.connect, &config.hooks.subscribe];
+    publish.extend(hooks.into_iter().flatten().map(|hook| hook.subject.to_string()));
+    let bucket = bucket_spec(&config.control);
     let text = least(&Needs {
         user,
         inbox_prefix: &config.nats.inbox_prefix,
         domain: config.nats.jetstream_domain.as_deref(),
         subscribe: &of_kind(|namespace| matches!(namespace.delivery, Delivery::Live { .. })),
-        publish: &of_kind(|namespace| namespace.publish),
+        publish: &publish,
         streams: &streams,
+        control: config.control.enabled.then_some(ControlNeeds {
+            subject: &config.control.subject,
+            bucket: bucket.as_ref(),
+        }),
     });
     print_line(&format!(
         "\n# The least NATS permissions for this configuration, as nats-server reads them:\n{}",

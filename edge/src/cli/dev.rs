@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use clap::Args;
 use tailwater_broker::embedded::{self, Embedded, EmbeddedConfig};
-use tailwater_edge::config::{Config, ServerUrl, environment};
+use tailwater_edge::config::{Config, ServerUrl};
 use tailwater_edge::{EdgeError, Server, demo, telemetry};
 
+use super::development;
 use super::options::{ConfigFile, Overrides, Ready, print_line};
 use super::signals::Signals;
 
@@ -41,7 +42,8 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::development(self.file.path(), environment(), &self.overrides.flags())?;
+        let state_dir = self.state_dir.as_deref();
+        let config = development::with_issuer(self.file.path(), &self.overrides.flags(), state_dir)?;
         telemetry::start(&config.log).map_err(anyhow::Error::from_boxed)?;
         let mut signals = Signals::listen()?;
         let embedded = tokio::select! {

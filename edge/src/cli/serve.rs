@@ -7,7 +7,7 @@ use tailwater_edge::config::{Config, environment};
 use tailwater_edge::{Server, telemetry};
 
 use super::options::{ConfigFile, Overrides, Ready};
-use super::signals::Signals;
+use super::signals::{Signals, hangup};
 
 /// Run the edge in production.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ impl Serve {
         flags.extend(self.nats.map(|url| ("nats.url", url)));
         let config = Config::load(self.file.path(), environment(), &flags)?;
         telemetry::start(&config.log).map_err(anyhow::Error::from_boxed)?;
-        let mut signals = Signals::listen()?;
+        let (mut signals, mut hangup) = (Signals::listen()?, hangup()?);
         let path = config.websocket.path.clone();
         let nats = config
             .nats
@@ -43,9 +43,12 @@ impl Serve {
         if self.json {
             Ready::new(&server, &path, &nats, None).print()?;
         }
-        tokio::select! {
-            signal = signals.next() => tracing::info!(signal, "stopping"),
-            error = server.failed() => return Err(error.into()),
+        loop {
+            tokio::select! {
+                signal = signals.next() => break tracing::info!(signal, "stopping"),
+                error = server.failed() => return Err(error.into()),
+                _ = hangup.recv() => server.reload(),
+            }
         }
         signals.stop(server).await
     }

@@ -1,10 +1,15 @@
-//! The signals that end the process.
+//! The signals that end the process, and the one at which it reads files again.
 
 use std::io;
 use std::process::ExitCode;
 
 use tailwater_edge::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGHUP, which is sent to a server that is to read its files again. Who runs it in a terminal that is closed keeps it.
+pub(super) fn hangup() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
 
 /// SIGTERM and SIGINT (Ctrl-C).
 pub(super) struct Signals {

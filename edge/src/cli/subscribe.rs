@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context;
 use clap::Args;
 use tailwater_edge::client::{Client, ClientError, Trust};
+use tailwater_edge::config::{Secret, SecretSource};
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::{CloseCode, Reconnect};
 use tailwater_protocol::codec::Codec;
 use tailwater_protocol::command::{Command, Subscribe};
+use tailwater_protocol::error::ErrorCode;
 use tailwater_protocol::message::{ServerBody, ServerMessage};
 use tailwater_protocol::payload::Payload;
 use tailwater_protocol::push::{Push, Update};
@@ -39,6 +42,9 @@ pub(super) struct Sub {
     /// Certificates (PEM) to trust with a wss:// address, instead of the system's
     #[arg(long = "ca", value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// File with the token (JWT) to connect with, read again for each connection; else the variable TAILWATER_TOKEN
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 /// How a connection ended.
@@ -70,7 +76,8 @@ impl Sub {
         let mut pause = FIRST_PAUSE;
         let mut connected_before = false;
         loop {
-            let broken = match self.connect().await {
+            let token = self.token()?;
+            let broken = match self.connect(token.as_ref()).await {
                 Ok(mut client) => {
                     (pause, connected_before) = (FIRST_PAUSE, true);
                     match print_all(&mut client, channels, &mut left).await? {
@@ -94,10 +101,23 @@ impl Sub {
         }
     }
 
-    async fn connect(&self) -> Result<Client, ClientError> {
+    /// The token to connect with, as it is now.
+    fn token(&self) -> anyhow::Result<Option<Secret>> {
+        match &self.token_file {
+            Some(path) => {
+                let token = SecretSource::File(path.clone()).read();
+                Ok(Some(token.with_context(|| {
+                    format!("cannot read the token in {}", path.display())
+                })?))
+            }
+            None => Ok(std::env::var("TAILWATER_TOKEN").ok().map(Secret::new)),
+        }
+    }
+
+    async fn connect(&self, token: Option<&Secret>) -> Result<Client, ClientError> {
         let codec = self.msgpack.then_some(Codec::MessagePack);
         let trust = self.ca.clone().map_or(Trust::System, Trust::File);
-        Client::connect_trusting(&self.url, codec, &trust).await
+        Client::connect_as(&self.url, codec, &trust, token).await
     }
 }
 
@@ -119,6 +139,12 @@ async fn print_all(client: &mut Client, channels: &[Channel], left: &mut u64) ->
             Err(error) => return Ok(Ended::Broken(error)),
         };
         match &message.body {
+            // Unasked: the end follows, and then the token is read again.
+            ServerBody::Push(Push::Error(error))
+                if message.id.is_none() && error.code == ErrorCode::TokenExpired =>
+            {
+                note(&error.message);
+            }
             ServerBody::Push(Push::Error(error)) => {
                 let about = error
                     .channel
@@ -170,7 +196,10 @@ fn is_worth_another_try(error: &ClientError) -> bool {
         ClientError::Closed { code, .. } => {
             CloseCode::from_code(*code).is_none_or(|code| code.reconnect() != Reconnect::Never)
         }
-        ClientError::Address { .. } | ClientError::Trust { .. } | ClientError::Decode(_) => false,
+        ClientError::Address { .. }
+        | ClientError::Trust { .. }
+        | ClientError::Token
+        | ClientError::Decode(_) => false,
         _ => true,
     }
 }

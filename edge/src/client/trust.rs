@@ -23,7 +23,7 @@ impl Trust {
     ///
     /// # Errors
     /// The file cannot be read, or holds no certificate.
-    pub(super) fn config(&self) -> io::Result<Arc<ClientConfig>> {
+    pub(crate) fn config(&self) -> io::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         match self {
             Self::System => {

@@ -14,6 +14,7 @@ use tailwater_protocol::channel::{Channel, Pattern};
 use super::error::{Mistakes, Place};
 use super::nats::literal_subject;
 use super::settings::{Section, Settings};
+use super::template::Template;
 
 /// A rule for the channels that match one of its patterns.
 #[derive(Clone, Debug)]
@@ -24,12 +25,26 @@ pub struct Namespace {
     pub channels: Vec<Pattern>,
     /// Live or durable, and what only that kind has.
     pub delivery: Delivery,
-    /// Whether clients without a token may use it.
+    /// Whether clients may use it without a token, and with any.
     pub anonymous: bool,
+    /// What every client with a token may subscribe to.
+    pub allow_subscribe: Vec<Template>,
+    /// On what every client with a token may publish, if clients may at all.
+    pub allow_publish: Vec<Template>,
+    /// On what every client with a token may send requests, if clients may at all.
+    pub allow_request: Vec<Template>,
+    /// What no client may use, whatever else allows it.
+    pub deny: Vec<Template>,
     /// Whether clients may subscribe to patterns.
     pub wildcards: bool,
     /// Whether clients may publish.
     pub publish: bool,
+    /// Whether clients may send requests to the services behind its channels.
+    pub request: bool,
+    /// How long a service may take to answer; a client may ask for less.
+    pub request_timeout: Duration,
+    /// Whether the hook for subscriptions is asked.
+    pub subscribe_hook: bool,
     /// The channel `a.b` is the NATS subject `PREFIX.a.b`; without a prefix it is `a.b`. Subjects without wildcards,
     /// which begin neither with `$` nor with `_`.
     pub subject_prefix: Option<Arc<str>>,
@@ -70,15 +85,52 @@ pub enum SlowConsumer {
 #[derive(Clone, Debug, Default)]
 pub struct Namespaces(Vec<Arc<Namespace>>);
 
+#[cfg(test)]
+impl Namespace {
+    /// Live and closed: nobody may do anything.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            name: "tests".into(),
+            channels: vec![Pattern::new(">").expect("a pattern")],
+            delivery: Delivery::Live {
+                slow_consumer: SlowConsumer::DropOldest,
+            },
+            anonymous: false,
+            allow_subscribe: Vec::new(),
+            allow_publish: Vec::new(),
+            allow_request: Vec::new(),
+            deny: Vec::new(),
+            wildcards: true,
+            publish: false,
+            request: false,
+            request_timeout: Duration::ZERO,
+            subscribe_hook: false,
+            subject_prefix: None,
+            max_delay: Duration::ZERO,
+            compress: false,
+        }
+    }
+}
+
 impl Namespaces {
     /// The namespaces, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Namespace>> {
         self.0.iter()
     }
 
+    /// Whether there is anything to do here for a client without a token.
+    pub fn any_anonymous(&self) -> bool {
+        self.0.iter().any(|namespace| namespace.anonymous)
+    }
+
     /// Whether any of them compresses.
     pub fn any_compresses(&self) -> bool {
         self.0.iter().any(|namespace| namespace.compress)
+    }
+
+    /// Whether clients may send requests in any of them.
+    pub fn any_takes_requests(&self) -> bool {
+        self.0.iter().any(|namespace| namespace.request)
     }
 
     /// The namespace to which a channel belongs. An exact channel belongs to the most specific one that matches it; one
@@ -228,8 +280,15 @@ fn read_one(name: &str, section: &mut Section<'_>) -> Draft {
         channels: patterns.iter().map(|(pattern, _)| pattern.clone()).collect(),
         delivery: read_delivery(name, section),
         anonymous: section.boolean("anonymous"),
+        allow_subscribe: read_templates("allow_subscribe", section),
+        allow_publish: read_templates("allow_publish", section),
+        allow_request: read_templates("allow_request", section),
+        deny: read_templates("deny", section),
         wildcards: section.boolean("wildcards"),
         publish: section.boolean("publish"),
+        request: section.boolean("request"),
+        request_timeout: section.duration("request_timeout_ms"),
+        subscribe_hook: section.boolean("subscribe_hook"),
         subject_prefix: prefix,
         max_delay: section.duration("max_delay_ms"),
         compress: section.boolean("compress"),
@@ -272,6 +331,12 @@ fn read_delivery(name: &str, section: &mut Section<'_>) -> Delivery {
     Delivery::Durable {
         stream: stream.into(),
     }
+}
+
+fn read_templates(key: &str, section: &mut Section<'_>) -> Vec<Template> {
+    let parse = |text: &str| Template::new(text).map_err(|error| format!("holds `{text}`, which {error}"));
+    let read = section.list(key, parse);
+    read.into_iter().map(|(template, _)| template).collect()
 }
 
 fn parse_channels(text: &str) -> Result<Pattern, String> {

@@ -294,7 +294,8 @@ fn read_credentials(nats: &mut Section<'_>) -> NatsCredentials {
     }
 }
 
-fn secret(nats: &mut Section<'_>, key: &str) -> Option<SecretSource> {
+/// The secret of this key, or of the file that the key with `_file` names.
+pub(super) fn secret(nats: &mut Section<'_>, key: &str) -> Option<SecretSource> {
     if let Some(text) = nats.text(key) {
         return Some(SecretSource::Given(Secret::new(text)));
     }

@@ -28,7 +28,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Settings {
     entries: BTreeMap<String, Entry>,
-    /// Where each named table (`namespace.NAME`, `stream.NAME`) was first mentioned.
+    /// Where each named table (`namespace.NAME`, `stream.NAME`, …) was first mentioned.
     tables: BTreeMap<(&'static str, String), Place>,
 }
 
@@ -47,14 +47,11 @@ impl Settings {
 
     /// Notes that a named table exists, even if it is empty.
     pub(super) fn mention(&mut self, path: &[&str], place: &Place) {
-        let kind = match path {
-            ["namespace", _, ..] => "namespace",
-            ["stream", _, ..] => "stream",
-            _ => return,
-        };
-        self.tables
-            .entry((kind, path[1].to_owned()))
-            .or_insert_with(|| place.clone());
+        if let Some((kind, name)) = schema::named_table(path) {
+            self.tables
+                .entry((kind, path[name].to_owned()))
+                .or_insert_with(|| place.clone());
+        }
     }
 
     /// The names of the tables of this kind.
@@ -88,13 +85,10 @@ impl Settings {
 
     /// Where the named table of this path was first mentioned.
     pub(super) fn table_place(&self, path: &str) -> Place {
-        let mut parts = path.split('.');
-        let (kind, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let table = self
-            .tables
-            .iter()
-            .find(|((known, known_name), _)| *known == kind && known_name == name);
-        table.map_or(Place::Configuration, |(_, place)| place.clone())
+        let parts: Vec<&str> = path.split('.').collect();
+        let table = schema::named_table(&parts).map(|(kind, name)| (kind, parts[name].to_owned()));
+        let place = table.and_then(|table| self.tables.get(&table));
+        place.cloned().unwrap_or(Place::Configuration)
     }
 }
 

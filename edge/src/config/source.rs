@@ -197,14 +197,15 @@ pub(super) fn read_environment(
         let place = Place::Environment(name.as_str().into());
         let lower = name[PREFIX.len()..].to_ascii_lowercase();
         let mut path: Vec<String> = lower.split("__").map(str::to_owned).collect();
-        if let [kind, table, ..] = path.as_mut_slice() {
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        if let Some((kind, name)) = schema::named_table(&parts) {
             // A stream that only variables name is written as NATS users write streams.
             let new = if kind == "stream" {
-                table.to_ascii_uppercase()
+                path[name].to_ascii_uppercase()
             } else {
-                table.clone()
+                path[name].clone()
             };
-            *table = settings.find_name(kind, table).unwrap_or(new);
+            path[name] = settings.find_name(kind, &new).unwrap_or(new);
         }
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         read_text(&path, value, place, settings, mistakes);
@@ -370,32 +371,31 @@ fn unknown_outside(path: &[&str], place: &Place) -> String {
 
 /// Names of namespaces and streams must be such that an environment variable can mean them, and only them.
 fn check_name(path: &[&str], settings: &Settings) -> Result<(), String> {
-    let [kind @ ("namespace" | "stream"), name, ..] = path else {
+    let Some((kind, at)) = schema::named_table(path) else {
         return Ok(());
     };
-    let namespace = *kind == "namespace";
+    let name = path[at];
+    // JetStream chose the names of streams; the others are ours, and such that case needs no thought.
+    let stream = kind == "stream";
+    let word = kind.rsplit('.').next().unwrap_or(kind);
     let allowed = |byte: u8| match byte {
-        b'A'..=b'Z' => !namespace,
+        b'A'..=b'Z' => stream,
         byte => byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte),
     };
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) || (namespace && name.contains("__"))
-    {
-        let letters = if namespace {
-            "lower-case letters"
-        } else {
-            "letters"
-        };
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) || (!stream && name.contains("__")) {
+        let letters = if stream { "letters" } else { "lower-case letters" };
         return Err(format!(
-            "`{name}` cannot name a {kind}: use 1 to 64 {letters}, digits, `-` and single `_`"
+            "`{name}` cannot name {} {word}: use 1 to 64 {letters}, digits, `-` and single `_`",
+            if word.starts_with('i') { "an" } else { "a" }
         ));
     }
     match settings.find_name(kind, name) {
-        Some(known) if known != *name => {
+        Some(known) if known != name => {
             let folded = fold(name).to_ascii_uppercase();
             Err(format!(
-                "{kind} `{name}` and {kind} `{known}` have the same environment variables \
+                "{word} `{name}` and {word} `{known}` have the same environment variables \
                  ({PREFIX}{}__{folded}__…): rename one",
-                kind.to_ascii_uppercase()
+                kind.replace('.', "__").to_ascii_uppercase()
             ))
         }
         _ => Ok(()),

@@ -154,7 +154,8 @@ fn read_subjects(users: &[&Namespace], section: &mut Section<'_>) -> Vec<Pattern
     widest(given.into_iter().map(|(pattern, _)| pattern).collect())
 }
 
-fn subjects_of(namespace: &Namespace) -> Vec<Pattern> {
+/// The channels of a namespace as NATS has them.
+pub(super) fn subjects_of(namespace: &Namespace) -> Vec<Pattern> {
     let subject = |pattern: &Pattern| match &namespace.subject_prefix {
         // Too long with its prefix: a mistake that is reported with the namespace.
         Some(prefix) => Pattern::new(&format!("{prefix}.{}", pattern.as_str())).ok(),

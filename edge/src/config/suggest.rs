@@ -4,10 +4,7 @@ use super::schema;
 
 /// A key or table that whoever wrote `path` may have meant, as a dotted path.
 pub(super) fn nearest_key(path: &[&str]) -> Option<String> {
-    let name = match path {
-        ["namespace" | "stream", name, ..] => name,
-        _ => "NAME",
-    };
+    let name = schema::named_table(path).map_or("NAME", |(_, name)| path[name]);
     let keys = schema::KEYS.iter().map(|key| key.path);
     let candidates = keys
         .chain(schema::TABLES.iter().copied())

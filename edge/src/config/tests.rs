@@ -1,6 +1,11 @@
 //! The configuration as a whole: sources over sources, each mistake at its place, unknown keys.
 
+mod control;
+mod identity;
+mod limits;
 mod namespaces;
+mod secrets;
+mod services;
 mod tls;
 mod values;
 

@@ -72,7 +72,7 @@ fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
         written.extend_from_slice(&next[..count]);
         outbox.advance(count);
     }
-    assert_eq!((outbox.bytes, outbox.frames, outbox.written), (0, 0, 0));
+    assert_eq!((outbox.bytes(), outbox.frames, outbox.written), (0, 0, 0));
     written
 }
 

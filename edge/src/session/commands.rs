@@ -10,7 +10,7 @@ use tailwater_broker::feed::Terms;
 use tailwater_broker::publish::ClientPublication;
 use tailwater_broker::subject::SubjectPrefix;
 use tailwater_protocol::channel::Channel;
-use tailwater_protocol::command::{CommandMessage, Publish};
+use tailwater_protocol::command::{Command, CommandMessage, Publish, Subscribe};
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 use tailwater_protocol::message::ServerMessage;
 use tailwater_protocol::push::Push;
@@ -18,20 +18,25 @@ use tailwater_protocol::reply::Reply;
 
 use super::behind::Fed;
 use super::state::{self, Action};
-use super::{Session, Subscription, history, start};
+use super::{Session, Subscription, history, hook, identify, pace, request, start};
 use crate::config::{Delivery, Namespace, SlowConsumer};
+use crate::identity::Identity;
 use crate::outbox::Outbox;
 use crate::worker::Worker;
 
 /// When a client should try again after `unavailable`, in milliseconds.
-const RETRY_AFTER_MS: u32 = 2000;
+pub(super) const RETRY_AFTER_MS: u32 = 2000;
 
 /// How long a stream has to acknowledge a publication.
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Carries out the commands of one message, in their order.
 pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[u8]) {
-    for command in session.codec.decode_commands(body) {
+    for (index, command) in session.codec.decode_commands(body).into_iter().enumerate() {
+        // The first was counted as a message.
+        if index > 0 {
+            pace::next_command(session, worker).await;
+        }
         room(session, worker.config().outbox.max_bytes, Outbox::bytes).await;
         if session.is_ending() {
             return;
@@ -53,11 +58,13 @@ pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[
     }
 }
 
-/// Waits until less than `limit` of what `measure` counts is in the outbox, and writes from it meanwhile: a few bytes of
-/// commands may have megabytes of answers, and who does not read them does not get to ask more.
+/// Waits until less than `limit` of what `measure` counts is in the outbox, or less than there is memory for, and writes
+/// from it meanwhile: a few bytes of commands may have megabytes of answers, and who does not read them does not get to
+/// ask more.
 pub(super) async fn room(session: &Session, limit: usize, measure: fn(&Outbox) -> usize) {
     poll_fn(|context| {
-        while !session.is_ending() && measure(&session.outbox.borrow()) >= limit {
+        let is_full = |outbox: &Outbox| measure(outbox) >= outbox.allowance(limit);
+        while !session.is_ending() && is_full(&session.outbox.borrow()) {
             if session.socket.tcp().poll_write_ready(context).is_pending() {
                 return Poll::Pending;
             }
@@ -68,18 +75,41 @@ pub(super) async fn room(session: &Session, limit: usize, measure: fn(&Outbox) -
     .await;
 }
 
+/// Subscribes to the channels that the server joins for a client, as if it had asked without an id.
+pub(super) async fn join(session: &Rc<Session>, worker: &Rc<Worker>, channels: Vec<Channel>) {
+    for channel in channels {
+        let subscribe = Subscribe {
+            channel,
+            since: None,
+            latest: false,
+        };
+        let joined = Box::pin(carry_out(session, worker, None, Command::Subscribe(subscribe))).await;
+        if let Err(error) = joined {
+            refuse(session, error);
+        }
+    }
+}
+
 async fn carry_out(
     session: &Rc<Session>,
     worker: &Rc<Worker>,
     id: Option<u32>,
-    command: tailwater_protocol::command::Command,
+    command: Command,
 ) -> Result<(), ErrorMessage> {
+    if session.is_unknown() && !matches!(command, Command::Connect(_) | Command::Ping) {
+        return Err(identify::unknown());
+    }
     let limit = worker.config().websocket.max_channels_per_session;
+    let identity = session.identity();
     let action = {
         let subscriptions = session.subscriptions.borrow();
         let subscribed: Vec<&Channel> = subscriptions.iter().map(|held| &held.channel).collect();
-        state::decide(command, &worker.config().namespaces, &subscribed, limit)?
+        state::decide(command, &worker.rules(&identity), &subscribed, limit)?
     };
+    if let Some((channel, namespace)) = action.reads() {
+        // In a box of its own: most namespaces have no hook.
+        Box::pin(hook::may_read(session, worker, channel, namespace)).await?;
+    }
     match action {
         Action::Reply(reply) => answer(session, id, reply),
         Action::Subscribe {
@@ -101,9 +131,17 @@ async fn carry_out(
             unsubscribe(session, worker, &channel);
             answer(session, id, Reply::Unsubscribed { channel });
         }
+        Action::Connect(connect) => {
+            let channels = Box::pin(identify::connect(session, worker, id, connect)).await?;
+            join(session, worker, channels).await;
+        }
+        Action::Refresh(refresh) => Box::pin(identify::refresh(session, worker, id, refresh)).await?,
         Action::Publish { publish, namespace } => {
-            let published = self::publish(worker, &publish, &namespace).await?;
+            let published = self::publish(worker, &identity, &publish, &namespace).await?;
             answer(session, id, published);
+        }
+        Action::Request { request, namespace } => {
+            request::begin(session, worker, id, request, &namespace)?;
         }
         Action::History {
             history,
@@ -167,7 +205,7 @@ fn stored_terms(
     })
 }
 
-fn terms(namespace: &Namespace) -> Terms {
+pub(super) fn terms(namespace: &Namespace) -> Terms {
     let prefix = SubjectPrefix::new(namespace.subject_prefix.as_deref().unwrap_or_default());
     Terms {
         prefix,
@@ -177,7 +215,7 @@ fn terms(namespace: &Namespace) -> Terms {
     }
 }
 
-fn unsubscribe(session: &Session, worker: &Worker, channel: &Channel) {
+pub(super) fn unsubscribe(session: &Session, worker: &Worker, channel: &Channel) {
     let held = {
         let mut subscriptions = session.subscriptions.borrow_mut();
         let index = subscriptions.iter().position(|held| held.channel == *channel);
@@ -189,13 +227,17 @@ fn unsubscribe(session: &Session, worker: &Worker, channel: &Channel) {
     }
 }
 
-async fn publish(worker: &Worker, publish: &Publish, namespace: &Namespace) -> Result<Reply, ErrorMessage> {
+async fn publish(
+    worker: &Worker,
+    identity: &Identity,
+    publish: &Publish,
+    namespace: &Namespace,
+) -> Result<Reply, ErrorMessage> {
     let prefix = terms(namespace).prefix;
     let publication = ClientPublication {
         channel: &publish.channel,
         payload: publish.payload.to_bytes(),
-        // Every client is anonymous until there are identities.
-        user: None,
+        user: identity.user.as_deref(),
         key: publish.key.as_ref(),
     };
     let publisher = worker.publisher();
@@ -246,6 +288,6 @@ pub(super) fn answer(session: &Session, id: Option<u32>, reply: Reply) {
     session.push_message(session.codec.encode_frame(&ServerMessage::reply(id, reply)));
 }
 
-fn refuse(session: &Session, error: ErrorMessage) {
+pub(super) fn refuse(session: &Session, error: ErrorMessage) {
     session.push_message(session.codec.encode_frame(&Push::Error(error).into()));
 }

@@ -98,7 +98,7 @@ impl Session {
             + entries[frames.clone()].partition_point(|entry| entry.start as usize - base <= written)
             - 1;
         let begun_at = entries[begun].start as usize - base;
-        let room = STORED_BYTES.saturating_sub(outbox.kept_bytes());
+        let room = outbox.allowance(STORED_BYTES).saturating_sub(outbox.kept_bytes());
         let mut kept = begun;
         while kept < frames.end && end_of(kept) - begun_at <= room {
             kept += 1;

@@ -1,7 +1,7 @@
 //! The last seconds of a connection: what still waits, the close frame, and the peer's own close.
 //!
 //! A socket that is closed while the peer's bytes lie unread resets the connection and may destroy the
-//! close frame on its way; so after our last byte we read until the peer is done, for a limited time.
+//! close frame on its way; so after our last byte we read until the peer is done, for a limited time and so much.
 
 use std::io::ErrorKind;
 
@@ -12,6 +12,10 @@ use tailwater_protocol::frame::{self, Opcode};
 
 use super::{End, Session};
 use crate::worker::Worker;
+
+/// So much is read of a peer that goes on sending: more than the two kernels hold between us. Who sends more has not
+/// heard the close, and will not.
+const LAST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Ends the connection within `websocket.close_timeout`. A drain is patient: what waits for the client is written for as
 /// long as the worker lets it, which is `drain.timeout`, and only the peer's own close is then waited for that long.
@@ -62,11 +66,15 @@ async fn finish(session: &Session, worker: &Worker) {
     if SockRef::from(tcp).shutdown(std::net::Shutdown::Write).is_err() {
         return;
     }
-    while tcp.readable().await.is_ok() {
+    let mut read = 0;
+    while read < LAST_BYTES && tcp.readable().await.is_ok() {
         match tcp.try_read(&mut worker.scratch()) {
             Ok(0) => return,
+            Ok(count) => read += count,
             Err(error) if error.kind() != ErrorKind::WouldBlock => return,
-            _ => {}
+            Err(_) => {}
         }
+        // Who always has more to send takes turns with the others.
+        tokio::task::yield_now().await;
     }
 }

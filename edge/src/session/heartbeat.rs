@@ -1,4 +1,5 @@
-//! Pings, and the end of clients that do not answer them. One timer a worker, none a session.
+//! Pings, and the end of clients that do not answer them. One timer a worker, none a session; it also sees to slow clients
+//! (`shedding`).
 //!
 //! Each second it is the turn of every session whose key falls on it, so that the pings of a worker
 //! spread over the interval. Any byte from a client counts as its answer.
@@ -11,10 +12,10 @@ use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::frame::{self, Opcode};
 use tokio::time::MissedTickBehavior;
 
-use super::{End, Session};
+use super::{End, Session, identify, shedding};
 use crate::worker::Worker;
 
-/// How often a session is looked at for whether its client reads, in seconds.
+/// How often a session is looked at for whether its client reads and its token is valid, in seconds.
 const STALL_CHECK: usize = 2;
 
 /// Runs for as long as the worker does.
@@ -26,8 +27,11 @@ pub(crate) async fn run(worker: Rc<Worker>) {
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for turn in 0.. {
         second.tick().await;
+        shedding::shed(&worker);
+        let now = identify::now();
         each(&worker, turn, STALL_CHECK, |session| {
             session.expect_progress(worker.config().outbox.stall_timeout);
+            session.come_due(now, worker.config().identity.grace);
         });
         each(
             &worker,

@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::SingleCertAndKey;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::records::{Fault, Records};
-use crate::config::TlsConfig;
+use crate::config::Material;
 
 /// One read takes at most so many bytes from the kernel.
 const RECEIVED_BYTES: usize = 32 * 1024;
@@ -41,26 +41,47 @@ const HANDSHAKE: u8 = 22;
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Connection: close\r\n\r\nthis port speaks TLS only: use https:// or wss://\n";
 
-/// How the public listener speaks TLS: versions 1.2 and 1.3, HTTP/1.1, and tickets with which any worker of this process
-/// resumes a session without having kept anything of it.
+/// What seals the tickets with which any worker of this process resumes a session without having kept anything of it.
+/// Its keys are new every six hours, and a ticket is good for twelve at most.
 ///
 /// # Errors
 /// If the system has no random numbers.
-pub(crate) fn settings(config: &TlsConfig) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut settings = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(config.pair.clone())));
+pub(crate) fn tickets() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
+    ring::Ticketer::new()
+}
+
+/// How the public listener speaks TLS: versions 1.2 and 1.3, HTTP/1.1, and tickets, unless it asks for certificates of
+/// clients: these are looked at in whole handshakes only, so one that has expired, or of an authority that is
+/// trusted no longer, would be good for ever with a ticket.
+///
+/// # Errors
+/// If the cryptography at hand is not enough for these versions, which it is.
+pub(crate) fn settings(
+    material: &Material,
+    tickets: &Arc<dyn ProducesTickets>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?;
+    let builder = match &material.client_verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
+    };
+    let pair = SingleCertAndKey::from(material.pair.clone());
+    let mut settings = builder.with_cert_resolver(Arc::new(pair));
     settings.alpn_protocols = vec![b"http/1.1".to_vec()];
     settings.session_storage = Arc::new(NoServerSessionStorage {});
-    settings.ticketer = ring::Ticketer::new()?;
-    settings.send_tls13_tickets = 1;
+    settings.send_tls13_tickets = 0;
+    if material.client_verifier.is_none() {
+        settings.ticketer = tickets.clone();
+        settings.send_tls13_tickets = 1;
+    }
     Ok(Arc::new(settings))
 }
 
 /// TLS for the connections of one worker, and the buffers that they share: nothing in them outlives a call.
 pub(crate) struct Tls {
-    settings: Arc<ServerConfig>,
+    /// What new connections begin with; each keeps to what it began with.
+    settings: watch::Receiver<Arc<ServerConfig>>,
     buffers: Rc<Buffers>,
     /// One step of one handshake at a time: each takes as long as many deliveries, and these come in between.
     turn: Mutex<()>,
@@ -73,7 +94,7 @@ struct Buffers {
 }
 
 impl Tls {
-    pub(crate) fn new(settings: Arc<ServerConfig>) -> Self {
+    pub(crate) fn new(settings: watch::Receiver<Arc<ServerConfig>>) -> Self {
         let buffers = Buffers {
             received: RefCell::new(vec![0; RECEIVED_BYTES].into_boxed_slice()),
             gathered: RefCell::new(Vec::with_capacity(CHUNK_BYTES)),
@@ -99,7 +120,8 @@ impl Tls {
                 "the client speaks plain HTTP with a TLS port",
             ));
         }
-        let records = Records::new(self.settings.clone()).map_err(broken)?;
+        let settings = self.settings.borrow().clone();
+        let records = Records::new(settings).map_err(broken)?;
         let socket = TlsSocket {
             tcp,
             records: RefCell::new(records),

@@ -56,13 +56,13 @@ fn is_window(bits: &str) -> bool {
 
 /// A parameter's value may stand in quotes, and must be a token without them. An escape is left in it: no value that we
 /// know has one.
-fn unquoted(value: &str) -> &str {
+pub(crate) fn unquoted(value: &str) -> &str {
     let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
     inner.unwrap_or(value)
 }
 
 /// The parts of a list, without the space around them; a separator in quotes separates nothing.
-fn split(list: &str, separator: char) -> impl Iterator<Item = &str> {
+pub(crate) fn split(list: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = list.split(move |character| {
         match character {

@@ -90,6 +90,7 @@ impl Head {
             message,
             channel: self.channel.clone(),
             retry_after_ms: None,
+            service_error: None,
         }
     }
 }

@@ -146,7 +146,7 @@ fn write_reply(fields: &mut impl Fields, reply: &Reply) {
             fields.optional("next", *next);
             fields.optional("lost", lost.as_ref());
         }
-        Reply::Refreshed { expires_at } => fields.field("expires_at", expires_at),
+        Reply::Refreshed { expires_at } => fields.optional("expires_at", expires_at.as_ref()),
         Reply::Pong => {}
     }
 }
@@ -216,4 +216,18 @@ fn write_error(fields: &mut impl Fields, id: Option<u32>, error: &ErrorMessage) 
     fields.field("message", &error.message);
     fields.optional("channel", error.channel.as_ref());
     fields.optional("retry_after_ms", error.retry_after_ms);
+    if let Some(error) = &error.service_error {
+        let said = ServiceErrorFields {
+            code: &error.code,
+            description: &error.description,
+        };
+        fields.field("service_error", &said);
+        fields.payload(error.payload.as_ref());
+    }
+}
+
+#[derive(Serialize)]
+struct ServiceErrorFields<'a> {
+    code: &'a str,
+    description: &'a str,
 }

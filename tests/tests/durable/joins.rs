@@ -177,7 +177,7 @@ async fn a_client_that_comes_and_goes_between_edges_follows_a_busy_channel_witho
 async fn a_join_does_not_wait_for_an_audit_of_many_patterns() {
     const PATTERNS: usize = 2000;
     let nats = NatsServer::start().await;
-    let limit = format!("{DURABLE}[outbox]\nmax_bytes = 16777216\n");
+    let limit = format!("{DURABLE}[outbox]\nmax_bytes = 16777216\n[limits]\ncommands_per_sec = 0\n");
     let limit = limit.replace("[websocket]", "[websocket]\nmax_channels_per_session = 10000");
     let edge = Edge::start_with(nats.url(), &limit).await;
     let publisher = Publisher::connect(nats.url()).await;

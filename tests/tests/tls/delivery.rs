@@ -22,7 +22,7 @@ unsent_low_water_bytes = 1024
 
 async fn fast_client(edge: &Edge, authority: &Authority, channel: &str) -> Client {
     let trust = authority.trust();
-    let connecting = Client::connect_trusting(edge.ws(), None, &trust);
+    let connecting = Client::connect_as(edge.ws(), None, &trust, None);
     let mut client = soon("a connection", connecting).await.expect("it is trusted");
     assert_eq!(next(&mut client).await.kind(), "connected");
     client

@@ -68,11 +68,11 @@ async fn our_own_client_trusts_the_authority_that_it_is_given_and_no_other() {
     let authority = Authority::new();
     let edge = Edge::start_alone(&authority.edge_table()).await;
     let trust = authority.trust();
-    let connected = Client::connect_trusting(edge.ws(), None, &trust);
+    let connected = Client::connect_as(edge.ws(), None, &trust, None);
     let mut client = soon("a connection", connected).await.expect("it is trusted");
     assert_eq!(next(&mut client).await.kind(), "connected");
     for trust in [Trust::System, Authority::new().trust()] {
-        let refused = soon("a refusal", Client::connect_trusting(edge.ws(), None, &trust)).await;
+        let refused = soon("a refusal", Client::connect_as(edge.ws(), None, &trust, None)).await;
         let error = refused.expect_err("nobody vouches for it");
         assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
     }

@@ -24,15 +24,8 @@ fn namespaces(groups: &[Vec<&Pattern>]) -> Namespaces {
     let namespace = |(index, patterns): (usize, &Vec<&Pattern>)| Namespace {
         name: format!("n{index}").into(),
         channels: patterns.iter().map(|pattern| (*pattern).clone()).collect(),
-        delivery: Delivery::Live {
-            slow_consumer: SlowConsumer::DropOldest,
-        },
         anonymous: true,
-        wildcards: true,
-        publish: false,
-        subject_prefix: None,
-        max_delay: Duration::ZERO,
-        compress: false,
+        ..Namespace::for_tests()
     };
     Namespaces(groups.iter().enumerate().map(namespace).map(Arc::new).collect())
 }

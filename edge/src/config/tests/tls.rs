@@ -26,7 +26,7 @@ fn a_certificate_and_its_key_are_all_that_tls_needs() {
     let (folder, key) = folder();
     let config = folder.load(&[], &[]).expect("a valid configuration");
     let tls = config.tls.as_ref().expect("it is given");
-    assert!(tls.certificate.ends_with("edge.pem") && tls.key.ends_with("edge.key"));
+    assert!(tls.files.certificate.ends_with("edge.pem") && tls.files.key.ends_with("edge.key"));
     let shown = format!("{config:?}");
     assert!(shown.contains("edge.key"), "{shown}");
     for line in key.lines() {
@@ -116,5 +116,60 @@ fn a_missing_file_and_the_key_of_another_certificate_are_refused() {
     assert!(
         mistakes.contains("`tls.key` is `edge.key`, which cannot be read: "),
         "{mistakes}"
+    );
+}
+
+#[test]
+fn what_clients_are_asked_for_needs_to_be_said_in_full() {
+    let (folder, _) = folder();
+    let authority = generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem();
+    folder.write("ca.pem", &authority);
+    folder.write(
+        "broken.pem",
+        &format!("{authority}{}", authority.replace("MII", "AII")),
+    );
+    let cases = [
+        (
+            "client_auth = \"required\"",
+            "6:15: `tls.client_auth` needs `tls.client_ca`: the authorities (PEM) that sign the certificates of clients",
+        ),
+        (
+            "client_ca = \"ca.pem\"",
+            "6:13: `tls.client_ca` does nothing while `tls.client_auth` is `none`: set that to `optional` or `required`",
+        ),
+        (
+            "client_auth = \"optional\"\nclient_ca = \"edge.key\"",
+            "7:13: `tls.client_ca` is `edge.key`, which holds no CERTIFICATE in PEM",
+        ),
+        (
+            "client_auth = \"optional\"\nclient_ca = \"broken.pem\"",
+            "7:13: `tls.client_ca` is `broken.pem`, of which certificate number 2 cannot be read",
+        ),
+        (
+            "client_auth = \"optional\"\nclient_ca = \".\"",
+            "7:13: `tls.client_ca` is `.`, which is a folder: give the file in it",
+        ),
+    ];
+    for (more, expected) in cases {
+        folder.write("tailwater.toml", &format!("{NEWS}{TLS}{more}\n"));
+        one_mistake_in(&folder, &format!("tailwater.toml:{expected}"));
+    }
+    for (word, is_required) in [("optional", false), ("required", true)] {
+        let more = format!("client_auth = \"{word}\"\nclient_ca = \"ca.pem\"\n");
+        folder.write("tailwater.toml", &format!("{NEWS}{TLS}{more}"));
+        let config = folder.load(&[], &[]).expect("a valid configuration");
+        let auth = config
+            .tls
+            .and_then(|tls| tls.files.client_auth)
+            .expect("it is given");
+        assert_eq!(auth.is_required, is_required);
+    }
+    folder.write(
+        "tailwater.toml",
+        &format!("{NEWS}[tls]\nclient_ca = \"ca.pem\"\nclient_auth = \"required\"\n"),
+    );
+    one_mistake_in(
+        &folder,
+        "tailwater.toml:4:13: `tls.client_ca` needs `tls.certificate` beside it",
     );
 }

@@ -6,7 +6,7 @@ use super::payload::{WireBase64, WirePayload, payload_field, present};
 use super::{Body, Head, Mistake};
 use crate::channel::Channel;
 use crate::codec::DecodeError;
-use crate::error::ErrorMessage;
+use crate::error::{ErrorCode, ErrorMessage, ServiceError};
 use crate::message::{ServerBody, ServerMessage};
 use crate::position::{Epoch, Offset};
 use crate::push::{Deleted, Push, Update};
@@ -87,7 +87,7 @@ fn push(kind: &str, body: &impl Body) -> Result<Option<Push>, Mistake> {
             let DrainFields { reconnect_after_ms } = body.read()?;
             Push::Drain { reconnect_after_ms }
         }
-        "error" => Push::Error(body.read::<ErrorMessage>()?),
+        "error" => Push::Error(body.read::<ErrorFields>()?.check()?),
         _ => return Ok(None),
     }))
 }
@@ -188,7 +188,7 @@ impl TryFrom<UncheckedPublication> for PublicationFields {
 
 #[derive(Deserialize)]
 struct RefreshedFields {
-    expires_at: String,
+    expires_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -245,4 +245,54 @@ struct MemberFields {
 #[derive(Deserialize)]
 struct DrainFields {
     reconnect_after_ms: u32,
+}
+
+#[derive(Deserialize)]
+struct ErrorFields {
+    id: Option<u32>,
+    code: ErrorCode,
+    message: String,
+    channel: Option<String>,
+    retry_after_ms: Option<u32>,
+    service_error: Option<ServiceErrorFields>,
+    #[serde(default, deserialize_with = "present")]
+    payload: Option<WirePayload>,
+    payload_b64: Option<WireBase64>,
+}
+
+#[derive(Deserialize)]
+struct ServiceErrorFields {
+    code: String,
+    description: String,
+}
+
+impl ErrorFields {
+    fn check(self) -> Result<ErrorMessage, Mistake> {
+        let Self {
+            id,
+            code,
+            message,
+            channel,
+            retry_after_ms,
+            service_error,
+            payload,
+            payload_b64,
+        } = self;
+        let service_error = match service_error {
+            None => None,
+            Some(ServiceErrorFields { code, description }) => Some(Box::new(ServiceError {
+                code,
+                description,
+                payload: super::exactly_one(payload, payload_b64)?,
+            })),
+        };
+        Ok(ErrorMessage {
+            id,
+            code,
+            message,
+            channel,
+            retry_after_ms,
+            service_error,
+        })
+    }
 }

@@ -1,0 +1,56 @@
+//! What a client sends before its first frame, of any bytes: no panic, an answer that blames the client and never us, and
+//! the same answer however the bytes are cut into reads.
+
+use std::cell::RefCell;
+
+use tailwater_edge::fuzz::handshake;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cut::reads;
+
+thread_local! {
+    static RUNTIME: RefCell<Runtime> = RefCell::new(Builder::new_current_thread().build().expect("a runtime"));
+}
+
+/// What the answer to a handshake says of extensions, if it says anything.
+const EXTENSIONS: [&str; 2] = [
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15",
+];
+
+/// Feeds it one input.
+pub(crate) fn feed(input: &[u8]) {
+    let Some(reads) = reads(input) else { return };
+    let (whole, pieces) = RUNTIME.with_borrow(|runtime| {
+        (
+            handshake(runtime, [reads.whole]),
+            handshake(runtime, reads.pieces),
+        )
+    });
+    // hyper may leave out the last answer, its own to what is no request.
+    assert_eq!(whole.1, pieces.1);
+    if whole.1 {
+        assert_eq!(whole, pieces);
+    } else {
+        assert!(whole.0.starts_with(&pieces.0) || pieces.0.starts_with(&whole.0));
+    }
+    let (answer, upgraded) = whole;
+    if answer.is_empty() {
+        return assert!(!upgraded);
+    }
+    let answer = std::str::from_utf8(&answer).expect("an answer is text");
+    assert!(
+        answer.starts_with("HTTP/1.") && !answer.contains("HTTP/1.1 5"),
+        "{answer}"
+    );
+    // A refusal may stand before it, on the same connection.
+    assert_eq!(upgraded, answer.contains("HTTP/1.1 101 "), "{answer}");
+    for line in answer.lines() {
+        if let Some(extension) = line.strip_prefix("sec-websocket-extensions: ") {
+            assert!(upgraded && EXTENSIONS.contains(&extension), "{answer}");
+        }
+        if let Some(protocol) = line.strip_prefix("sec-websocket-protocol: ") {
+            assert!(["tailwater.v1.json", "tailwater.v1.msgpack"].contains(&protocol));
+        }
+    }
+}
