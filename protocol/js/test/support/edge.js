@@ -1,0 +1,77 @@
+// Starts the real binary for a test, on ports of its own, and ends it by its process id.
+
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+/** The first start on a bare machine installs a nats-server. */
+const START_DEADLINE_MS = 120_000;
+const STOP_DEADLINE_MS = 20_000;
+
+function binary() {
+  if (process.env.EDGE_BINARY) return process.env.EDGE_BINARY;
+  const found = ["debug", "release"]
+    .map((profile) => fileURLToPath(new URL(`../../../../target/${profile}/tailwater`, import.meta.url)))
+    .find(existsSync);
+  if (!found) throw new Error("there is no tailwater binary: run `cargo build` first, or set EDGE_BINARY");
+  return found;
+}
+
+/** A running `tailwater dev` with its own NATS: `ws`, `nats` and the rest of what it printed, and `stop()`. */
+export async function startEdge(settings = {}) {
+  const stateDir = await mkdtemp(join(tmpdir(), "tailwater-sdk-"));
+  const args = ["dev", "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--state-dir", stateDir, "--json"];
+  const edge = await start(args, { TAILWATER_DRAIN__TIMEOUT_SECS: "1", ...settings });
+  return { ...edge, stop: () => edge.stop().then(() => rm(stateDir, { recursive: true, force: true })) };
+}
+
+/** Another edge on the NATS of `dev`, which may be stopped and started again on the same port. */
+export function startSecondEdge(nats, listen = "127.0.0.1:0", settings = {}) {
+  const config = {
+    TAILWATER_LISTEN: listen,
+    TAILWATER_ADMIN__LISTEN: "127.0.0.1:0",
+    TAILWATER_NATS__URL: nats,
+    TAILWATER_NAMESPACE__DEPLOYMENTS__CHANNELS: "deployments.>",
+    TAILWATER_NAMESPACE__DEPLOYMENTS__DURABLE: "true",
+    TAILWATER_NAMESPACE__DEPLOYMENTS__ANONYMOUS: "true",
+    TAILWATER_NAMESPACE__DEPLOYMENTS__PUBLISH: "true",
+    TAILWATER_NAMESPACE__CHAT__CHANNELS: "chat.>",
+    TAILWATER_NAMESPACE__CHAT__ANONYMOUS: "true",
+    TAILWATER_NAMESPACE__CHAT__PUBLISH: "true",
+    TAILWATER_DRAIN__TIMEOUT_SECS: "1",
+    ...settings,
+  };
+  return start(["serve", "--json"], config);
+}
+
+async function start(args, settings) {
+  const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...settings } });
+  let stderr = "";
+  child.stderr.on("data", (chunk) => {
+    stderr = (stderr + chunk).slice(-8_000);
+  });
+  const ended = new Promise((done) => child.once("exit", (code, signal) => done(signal ?? code)));
+  const ready = await new Promise((done, fail) => {
+    const deadline = setTimeout(() => {
+      child.kill("SIGKILL");
+      fail(new Error(`tailwater was not ready in time; it said:\n${stderr}`));
+    }, START_DEADLINE_MS);
+    child.once("error", fail);
+    ended.then((how) => fail(new Error(`tailwater ended before it was ready (${how}); it said:\n${stderr}`)));
+    createInterface({ input: child.stdout }).once("line", (line) => {
+      clearTimeout(deadline);
+      done(JSON.parse(line));
+    });
+  });
+  const stop = async (signal = "SIGTERM") => {
+    child.kill(signal);
+    const deadline = setTimeout(() => child.kill("SIGKILL"), STOP_DEADLINE_MS);
+    await ended;
+    clearTimeout(deadline);
+  };
+  return { ...ready, stop };
+}
