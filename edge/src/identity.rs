@@ -4,7 +4,7 @@
 //! Below the verifier: `issuer` keeps the keys of one issuer current, `source` reads or fetches them, `keys` and `jwks`
 //! make them from what was read, `crypto` is the cryptography. `mint` is for development and tests.
 
-mod claims;
+pub(crate) mod claims;
 mod crypto;
 mod fetch;
 mod issuer;

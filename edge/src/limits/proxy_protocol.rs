@@ -6,8 +6,7 @@ use std::io::{self, Error, ErrorKind};
 use std::net::SocketAddr;
 
 use proxy_header::{ParseConfig, ProxyHeader};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -28,7 +27,7 @@ const ONLY_VERSION_2: ParseConfig = ParseConfig {
 ///
 /// # Errors
 /// What the system says; `InvalidData` for what is no header of version 2.
-pub(crate) async fn read(tcp: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+pub(crate) async fn read(tcp: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut header = vec![0; SIGNATURE.len()];
     tcp.read_exact(&mut header).await?;
     if header.starts_with(b"PROXY ") {

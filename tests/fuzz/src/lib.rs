@@ -10,7 +10,10 @@ mod deflate;
 mod handshake;
 mod headers;
 mod messages;
+mod orders;
+mod proxies;
 mod publications;
+mod tokens;
 mod updates;
 mod wire;
 
@@ -33,7 +36,7 @@ impl Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 14] = [
     of("channels", channels::feed),
     of("commands", commands::feed),
     of("config", config::feed),
@@ -42,7 +45,10 @@ pub const TARGETS: [Target; 11] = [
     of("handshake", handshake::feed),
     of("headers", headers::feed),
     of("messages", messages::feed),
+    of("orders", orders::feed),
+    of("proxies", proxies::feed),
     of("publications", publications::feed),
+    of("tokens", tokens::feed),
     of("updates", updates::feed),
     of("wire", wire::feed),
 ];
