@@ -309,19 +309,30 @@ impl Session {
     }
 }
 
-/// Serves one client until it leaves. `channels` are those that the server joins for it, `read_ahead` is what the client
-/// sent right behind its handshake.
-pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, channels: Vec<Channel>, read_ahead: Bytes) {
+/// What a session does before anything else. Most have nothing of it, and so no room for it.
+pub(crate) struct First {
+    /// The channels that the server joins for it.
+    channels: Vec<Channel>,
+    /// What the client sent right behind its handshake.
+    read_ahead: Bytes,
+}
+
+impl First {
+    pub(crate) fn of(channels: Vec<Channel>, read_ahead: Bytes) -> Option<Box<Self>> {
+        let is_nothing = channels.is_empty() && read_ahead.is_empty();
+        (!is_nothing).then(|| Box::new(Self { channels, read_ahead }))
+    }
+}
+
+/// Serves one client until it leaves.
+pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, first: Option<Box<First>>) {
     let mut reader = MessageReader::new(worker.config().websocket.max_message_bytes, session.deflate);
     let mut input = Vec::new();
     let mut catch_up = CatchUp::new(&session, &worker);
-    if !channels.is_empty() {
-        let joining = Box::pin(commands::join(&session, &worker, channels));
+    if let Some(first) = first {
+        let joining = Box::pin(commands::join(&session, &worker, first.channels));
         alongside(&session, &worker, joining, &mut catch_up).await;
-    }
-    if !read_ahead.is_empty() {
-        let violation = reader.read(&read_ahead, &mut input).err();
-        drop(read_ahead);
+        let violation = reader.read(&first.read_ahead, &mut input).err();
         serve(&session, &worker, &mut input, violation, &mut catch_up).await;
     }
     let end = loop {

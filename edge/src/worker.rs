@@ -39,7 +39,7 @@ use crate::limits::{Limits, Place, proxy_protocol};
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::session::request::HELD_BYTES;
 use crate::session::state::Rules;
-use crate::session::{self, End, Session, heartbeat, identify};
+use crate::session::{self, End, First, Session, heartbeat, identify};
 use crate::socket::tls::{self, Tls};
 use crate::socket::{Socket, Stream};
 
@@ -307,27 +307,43 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
 
 /// One connection from its first byte to its last.
 async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr, admission: Admission) {
-    // The HTTP phase is large and short: in a box that is gone before the session begins.
-    let upgraded = Box::pin(http_phase(&worker, socket, peer)).await;
-    if let Some(http::Upgraded {
-        socket,
-        remote_addr,
-        place,
-        answer,
-        read_ahead,
-        agreed,
-    }) = upgraded
-    {
-        let (encoding, headers) = (agreed.encoding, agreed.headers);
-        let entered = Entered::new(&worker, encoding, remote_addr, headers, socket);
-        let channels = identify::begin(&entered.session, &worker, answer, agreed.token).await;
-        if worker.is_stopping() {
-            entered.session.end(End::Close(CloseCode::Drain, STOPPING));
-        }
-        session::run(entered.session.clone(), worker.clone(), channels, read_ahead).await;
-        drop(place);
+    // All before the session is large and short: in a box that is gone before the session begins.
+    if let Some(begun) = Box::pin(begin(&worker, socket, peer)).await {
+        let session = begun.entered.session.clone();
+        session::run(session, worker.clone(), begun.first).await;
+        drop((begun.entered, begun.place));
     }
     drop(admission);
+}
+
+/// A session that has been told how it begins.
+struct Begun {
+    entered: Entered,
+    /// The client's among those of its address.
+    place: Place,
+    first: Option<Box<First>>,
+}
+
+/// From the first byte to the session, if there is to be one.
+async fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) -> Option<Begun> {
+    let upgraded = http_phase(worker, socket, peer).await?;
+    let agreed = upgraded.agreed;
+    let entered = Entered::new(
+        worker,
+        agreed.encoding,
+        upgraded.remote_addr,
+        agreed.headers,
+        upgraded.socket,
+    );
+    let channels = identify::begin(&entered.session, worker, upgraded.answer, agreed.token).await;
+    if worker.is_stopping() {
+        entered.session.end(End::Close(CloseCode::Drain, STOPPING));
+    }
+    Some(Begun {
+        entered,
+        place: upgraded.place,
+        first: First::of(channels, upgraded.read_ahead),
+    })
 }
 
 /// From the first byte to the WebSocket, if it becomes one.
