@@ -16,7 +16,7 @@ pub(crate) mod sessions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -31,6 +31,7 @@ use self::order::{Action, Order, Selector};
 use self::revocations::{Revocations, Revoked, Stored, Terms};
 use self::sessions::{Closed, Description, Filter, Whom, Workers};
 use crate::config::ControlConfig;
+use crate::time::now;
 
 /// Header of what an edge tells the others: which edge it was.
 const EDGE_HEADER: &str = "Tailwater-Edge";
@@ -334,12 +335,6 @@ pub fn bucket_spec(config: &ControlConfig) -> Option<BucketSpec> {
         replicas: config.revocation_replicas,
         manage: config.manage_bucket,
     })
-}
-
-/// The time in seconds since 1970.
-pub(crate) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 /// One line of the audit log for each order; each session that it met has its own.

@@ -23,7 +23,7 @@ use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 
 use crate::config::HooksConfig;
 
-pub(crate) use self::answer::{ConnectAnswer, Patterns};
+pub(crate) use self::answer::ConnectAnswer;
 pub(crate) use self::headers::KeptHeaders;
 use self::headers::Shown;
 use self::hook::Hook;

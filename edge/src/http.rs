@@ -25,7 +25,7 @@ use crate::limits::Place;
 use crate::limits::refusal::Refusal;
 use crate::socket::{Socket, Stream};
 use crate::upgrade;
-use crate::worker::{Worker, compact};
+use crate::worker::Worker;
 
 /// How many header timeouts the HTTP phase of a connection may last, all its requests together. Nothing
 /// else ends one whose client does not read its responses, and it would hold its place for ever.
@@ -211,4 +211,9 @@ pub(crate) async fn refuse(mut stream: Stream, refusal: Refusal) -> io::Result<(
     }
     stream.write_all(&refusal.bytes()).await?;
     stream.shutdown().await
+}
+
+/// Bytes that a client sent behind its handshake, in two parts, without the buffers that they came in.
+fn compact(read_ahead: &[u8], decrypted: &[u8]) -> Bytes {
+    Bytes::from([read_ahead, decrypted].concat())
 }

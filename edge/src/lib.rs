@@ -38,6 +38,7 @@ mod session;
 mod socket;
 pub mod streams;
 pub mod telemetry;
+mod time;
 mod transport;
 mod upgrade;
 mod worker;

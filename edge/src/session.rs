@@ -1,7 +1,6 @@
-//! The task that owns one client: reads its commands, finishes writes that the socket did not take at
-//! once, ends the connection properly.
+//! What the edge keeps for one client, and what the hub does to it.
 //!
-//! While nothing happens a session is this small future and the [`Session`] it shares with the hub; no
+//! While nothing happens a session is the small future of its `task` and the [`Session`] it shares with the hub; no
 //! buffer, no timer, no queue.
 
 pub(crate) mod heartbeat;
@@ -20,19 +19,15 @@ mod pace;
 mod recovery;
 mod shedding;
 mod start;
+mod task;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::poll_fn;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::SystemTime;
+use std::task::Waker;
 
-use bytes::Bytes;
 use tailwater_broker::feed::{InterestId, Membership};
 use tailwater_broker::history::Cursor;
 use tailwater_protocol::channel::Channel;
@@ -48,12 +43,12 @@ use crate::limits::pace::Pace;
 use crate::limits::users::UserPlace;
 use crate::outbox::Outbox;
 use crate::socket::Socket;
-use crate::transport::websocket::{Inbound, MessageReader, Violation};
+use crate::time;
 use crate::worker::Worker;
 use behind::{Behind, Fed};
 use identify::Due;
-use recovery::CatchUp;
 use request::Requests;
+pub(crate) use task::{First, run};
 
 /// What the edge keeps for one client; shared by its task and the hub of its worker.
 pub(crate) struct Session {
@@ -127,13 +122,6 @@ pub(crate) enum End {
     Broken,
 }
 
-/// What a session's task has to do.
-enum Event {
-    Readable,
-    Writable,
-    End(End),
-}
-
 impl Session {
     /// One that nobody has said anything of yet.
     pub(crate) fn new(
@@ -145,7 +133,6 @@ impl Session {
         anonymous: Rc<Identity>,
         outbox: Outbox,
     ) -> Self {
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
             id,
             identity: RefCell::new(anonymous),
@@ -155,7 +142,7 @@ impl Session {
             deflate: encoding.deflated,
             remote_addr,
             headers,
-            connected_at: since_1970.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX)),
+            connected_at: u32::try_from(time::now()).unwrap_or(u32::MAX),
             socket,
             outbox: RefCell::new(outbox),
             subscriptions: RefCell::default(),
@@ -280,186 +267,6 @@ impl Session {
             waker.wake();
         }
     }
-
-    fn poll_event(
-        &self,
-        worker: &Worker,
-        context: &mut Context<'_>,
-        catch_up: &mut CatchUp<'_>,
-    ) -> Poll<Event> {
-        if let Some(end) = self.end.get() {
-            return Poll::Ready(Event::End(end));
-        }
-        self.waker.set(Some(context.waker().clone()));
-        catch_up.poll(context);
-        self.poll_requests(worker, context);
-        let outbox_limit = worker.config().outbox.max_bytes;
-        let asks_too_much = {
-            let outbox = self.outbox.borrow();
-            outbox.bytes() >= outbox.allowance(outbox_limit)
-        };
-        if self.has_backlog() && self.socket.tcp().poll_write_ready(context).is_ready() {
-            return Poll::Ready(Event::Writable);
-        }
-        // Who does not read our answers does not get to ask more.
-        if !asks_too_much && self.socket.tcp().poll_read_ready(context).is_ready() {
-            return Poll::Ready(Event::Readable);
-        }
-        Poll::Pending
-    }
-}
-
-/// What a session does before anything else. Most have nothing of it, and so no room for it.
-pub(crate) struct First {
-    /// The channels that the server joins for it.
-    channels: Vec<Channel>,
-    /// What the client sent right behind its handshake.
-    read_ahead: Bytes,
-}
-
-impl First {
-    pub(crate) fn of(channels: Vec<Channel>, read_ahead: Bytes) -> Option<Box<Self>> {
-        let is_nothing = channels.is_empty() && read_ahead.is_empty();
-        (!is_nothing).then(|| Box::new(Self { channels, read_ahead }))
-    }
-}
-
-/// Serves one client until it leaves.
-pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, first: Option<Box<First>>) {
-    let mut reader = MessageReader::new(worker.config().websocket.max_message_bytes, session.deflate);
-    let mut input = Vec::new();
-    let mut catch_up = CatchUp::new(&session, &worker);
-    if let Some(first) = first {
-        let joining = Box::pin(commands::join(&session, &worker, first.channels));
-        alongside(&session, &worker, joining, &mut catch_up).await;
-        let violation = reader.read(&first.read_ahead, &mut input).err();
-        serve(&session, &worker, &mut input, violation, &mut catch_up).await;
-    }
-    let end = loop {
-        match poll_fn(|context| session.poll_event(&worker, context, &mut catch_up)).await {
-            Event::End(end) => break end,
-            Event::Writable => session.flush(),
-            Event::Readable => {
-                let violation = receive(&session, &worker, &mut reader, &mut input);
-                if !input.is_empty() || violation.is_some() || session.is_over_pace(&worker) {
-                    serve(&session, &worker, &mut input, violation, &mut catch_up).await;
-                }
-                // Who has always sent more already waits for the others after each read.
-                tokio::task::yield_now().await;
-            }
-        }
-    };
-    drop(catch_up);
-    drop(reader);
-    leave(&session, &worker);
-    tracing::debug!(session_id = %Hex(session.id), remote_addr = %session.remote_addr, ?end, "session ends");
-    Box::pin(ending::close(&session, &worker, end)).await;
-}
-
-/// Reads what the socket has into messages.
-fn receive(
-    session: &Session,
-    worker: &Worker,
-    reader: &mut MessageReader,
-    input: &mut Vec<Inbound>,
-) -> Option<Violation> {
-    let mut scratch = worker.scratch();
-    match session.socket.try_read(&mut scratch) {
-        Ok(0) => session.end(End::Broken),
-        Ok(count) => {
-            session.awaiting_pong.set(false);
-            let limits = worker.limits();
-            session
-                .pace
-                .took_bytes(limits.paces(), limits.clock().now(), count);
-            return reader.read(&scratch[..count], input).err();
-        }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-        Err(_) => session.end(End::Broken),
-    }
-    None
-}
-
-/// Acts on what was read. Runs in a box of its own, so that a silent session stays small.
-async fn serve(
-    session: &Rc<Session>,
-    worker: &Rc<Worker>,
-    input: &mut Vec<Inbound>,
-    violation: Option<Violation>,
-    catch_up: &mut CatchUp<'_>,
-) {
-    let acting = Box::pin(act(session, worker, std::mem::take(input), violation));
-    alongside(session, worker, acting, catch_up).await;
-}
-
-/// Waits for `acting`, which may have to wait for NATS, and goes on writing meanwhile.
-async fn alongside(
-    session: &Rc<Session>,
-    worker: &Rc<Worker>,
-    mut acting: Pin<Box<impl Future<Output = ()>>>,
-    catch_up: &mut CatchUp<'_>,
-) {
-    poll_fn(|context| {
-        // A session that is to end does not wait for NATS first.
-        if acting.as_mut().poll(context).is_ready() || session.is_ending() {
-            return Poll::Ready(());
-        }
-        session.waker.set(Some(context.waker().clone()));
-        catch_up.poll(context);
-        session.poll_requests(worker, context);
-        while !session.is_ending()
-            && session.has_backlog()
-            && session.socket.tcp().poll_write_ready(context).is_ready()
-        {
-            session.flush();
-        }
-        Poll::Pending
-    })
-    .await;
-}
-
-async fn act(session: &Rc<Session>, worker: &Rc<Worker>, input: Vec<Inbound>, violation: Option<Violation>) {
-    for message in input {
-        if !matches!(message, Inbound::Close(_)) {
-            pace::next_command(session, worker).await;
-        }
-        if session.is_ending() {
-            return;
-        }
-        match message {
-            Inbound::Text(body) => commands(session, worker, Codec::Json, &body).await,
-            Inbound::Binary(body) => commands(session, worker, Codec::MessagePack, &body).await,
-            Inbound::Deflated(deflated) => {
-                // One read may hold hundreds of these, each of which may become large: one at a time, and others have
-                // their turn before each.
-                tokio::task::yield_now().await;
-                match deflated.inflate(worker.config().websocket.max_message_bytes) {
-                    Ok(body) => commands(session, worker, deflated.codec(), &body).await,
-                    Err(violation) => session.end(End::Close(violation.code, violation.reason)),
-                }
-            }
-            Inbound::Ping(body) => session.push_pong(&body),
-            Inbound::Pong => {}
-            Inbound::Close(code) => session.end(End::Echo(code)),
-        }
-    }
-    if let Some(violation) = violation {
-        session.end(End::Close(violation.code, violation.reason));
-    }
-    // What came may be no whole message yet.
-    pace::keep(session, worker).await;
-}
-
-/// Acts on one message, of the kind that `codec` uses.
-async fn commands(session: &Rc<Session>, worker: &Rc<Worker>, codec: Codec, body: &[u8]) {
-    if codec == session.codec {
-        return commands::execute(session, worker, body).await;
-    }
-    let reason = match session.codec {
-        Codec::Json => "this session speaks JSON: send text messages",
-        Codec::MessagePack => "this session speaks MessagePack: send binary messages",
-    };
-    session.end(End::Close(CloseCode::Unsupported, reason));
 }
 
 /// Gives up every subscription.

@@ -1,14 +1,14 @@
 //! One core: a current-thread runtime with its own listener, sessions and hub. Nothing in here is
 //! shared with another thread but the inbox that the feed fills.
 
+mod connection;
+
 use std::cell::{RefCell, RefMut};
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use slab::Slab;
 use tailwater_broker::Streams;
 use tailwater_broker::feed::{FeedHandle, Inbox};
@@ -16,32 +16,29 @@ use tailwater_broker::history::History;
 use tailwater_broker::publish::Publisher;
 use tailwater_broker::request::Requester;
 use tailwater_protocol::close::CloseCode;
-use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::error::ErrorMessage;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::config::{Config, Secret};
-use crate::connections::{Admission, Connections};
+use crate::connections::Connections;
 use crate::console::Console;
 use crate::control::revocations::Revocations;
 use crate::control::sessions::{self, Request};
 use crate::error::EdgeError;
-use crate::hooks::{Hooks, KeptHeaders};
-use crate::http;
+use crate::hooks::Hooks;
 use crate::hub::{self, Hub};
 use crate::identity::Identity;
 use crate::identity::verifier::Verifier;
-use crate::limits::memory::{Counted, Memory};
+use crate::limits::Limits;
+use crate::limits::memory::Memory;
 use crate::limits::refusal::Refusal;
-use crate::limits::{Limits, Place, proxy_protocol};
-use crate::outbox::{Outbox, OutboxLimits};
+use crate::outbox::OutboxLimits;
 use crate::session::request::HELD_BYTES;
 use crate::session::state::Rules;
-use crate::session::{self, End, First, Session, heartbeat, identify};
+use crate::session::{End, Session, heartbeat, identify};
 use crate::socket::tls::{self, Tls};
-use crate::socket::{Socket, Stream};
 
 /// One read from a socket takes at most this many bytes.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -52,9 +49,6 @@ const STOPPING: &str = "the server is stopping: reconnect with back-off";
 
 /// The pause after a failed accept, such as for want of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a client may take to be told that it is not let in: a TLS handshake and a request.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a worker is made of; crosses to the worker's thread.
 pub(crate) struct Parts {
@@ -289,187 +283,18 @@ async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
         let worker = worker.clone();
         match worker.parts.connections.admit() {
             Some(admission) => {
-                tokio::task::spawn_local(connection(worker, socket, peer, admission));
+                tokio::task::spawn_local(connection::serve(worker, socket, peer, admission));
             }
             None => {
                 worker.limits().note_refused(Refusal::Connections, peer.ip());
-                let Some(farewell) = farewell(&worker, &socket, Refusal::Connections) else {
+                let Some(farewell) = connection::farewell(&worker, &socket, Refusal::Connections) else {
                     continue;
                 };
                 tokio::task::spawn_local(async move {
-                    turn_away(&worker, socket, Some(peer), Refusal::Connections).await;
+                    connection::turn_away(&worker, socket, Some(peer), Refusal::Connections).await;
                     drop(farewell);
                 });
             }
         }
     }
-}
-
-/// One connection from its first byte to its last.
-async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr, admission: Admission) {
-    // All before the session is large and short: in a box that is gone before the session begins.
-    if let Some(begun) = Box::pin(begin(&worker, socket, peer)).await {
-        let session = begun.entered.session.clone();
-        session::run(session, worker.clone(), begun.first).await;
-        drop((begun.entered, begun.place));
-    }
-    drop(admission);
-}
-
-/// A session that has been told how it begins.
-struct Begun {
-    entered: Entered,
-    /// The client's among those of its address.
-    place: Place,
-    first: Option<Box<First>>,
-}
-
-/// From the first byte to the session, if there is to be one.
-async fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) -> Option<Begun> {
-    let upgraded = http_phase(worker, socket, peer).await?;
-    let agreed = upgraded.agreed;
-    let entered = Entered::new(
-        worker,
-        agreed.encoding,
-        upgraded.remote_addr,
-        agreed.headers,
-        upgraded.socket,
-    );
-    let channels = identify::begin(&entered.session, worker, upgraded.answer, agreed.token).await;
-    if worker.is_stopping() {
-        entered.session.end(End::Close(CloseCode::Drain, STOPPING));
-    }
-    Some(Begun {
-        entered,
-        place: upgraded.place,
-        first: First::of(channels, upgraded.read_ahead),
-    })
-}
-
-/// From the first byte to the WebSocket, if it becomes one.
-async fn http_phase(worker: &Rc<Worker>, mut socket: TcpStream, peer: SocketAddr) -> Option<http::Upgraded> {
-    let (limits, timeout) = (worker.limits(), worker.config().websocket.header_timeout);
-    let peer = if limits.proxies().announces(peer) {
-        match in_time(timeout, proxy_protocol::read(&mut socket)).await {
-            Ok(client) => client.unwrap_or(peer),
-            Err(error) => {
-                limits.note_misspoken(peer, &error);
-                return None;
-            }
-        }
-    } else {
-        peer
-    };
-    // Whose place it is that comes through a proxy, its requests say.
-    let place = if limits.proxies().trust(peer) {
-        Place::default()
-    } else {
-        match limits.admit(peer.ip()) {
-            Ok(place) => place,
-            Err(refusal) => {
-                let farewell = farewell(worker, &socket, refusal)?;
-                turn_away(worker, socket, None, refusal).await;
-                drop(farewell);
-                return None;
-            }
-        }
-    };
-    match in_time(timeout, secure(worker, socket)).await {
-        Ok(stream) => http::serve(worker, stream, peer, place).await,
-        Err(error) => {
-            tracing::debug!(remote_addr = %peer, %error, "the TLS handshake fails");
-            None
-        }
-    }
-}
-
-/// The TLS handshake, if this listener speaks TLS.
-async fn secure(worker: &Worker, socket: TcpStream) -> io::Result<Stream> {
-    let Some(tls) = &worker.tls else {
-        return Ok(Stream::new(Socket::Plain(socket), Vec::new()));
-    };
-    let (socket, early) = tls.accept(socket).await?;
-    Ok(Stream::new(Socket::Tls(Box::new(socket)), early))
-}
-
-/// Leave to listen to a client and to tell it why it is not let in. Without it, it is told at once if that takes no TLS
-/// handshake: a client that is still sending then may see nothing but a broken connection.
-fn farewell(worker: &Worker, socket: &TcpStream, refusal: Refusal) -> Option<Admission> {
-    let farewell = worker.limits().farewell(worker.tls.is_some());
-    if farewell.is_none() && worker.tls.is_none() {
-        let _ = socket.try_write(&refusal.bytes());
-    }
-    farewell
-}
-
-/// Tells a client why it is not let in. `announcing` is a peer whose PROXY header has not been read, if it sends one.
-async fn turn_away(worker: &Worker, mut socket: TcpStream, announcing: Option<SocketAddr>, refusal: Refusal) {
-    let told = async {
-        if announcing.is_some_and(|peer| worker.limits().proxies().announces(peer)) {
-            proxy_protocol::read(&mut socket).await?;
-        }
-        http::refuse(secure(worker, socket).await?, refusal).await
-    };
-    if let Err(error) = in_time(FAREWELL, Box::pin(told)).await {
-        tracing::debug!(%error, "a client that is not let in could not be told why");
-    }
-}
-
-async fn in_time<T>(timeout: Duration, result: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(timeout, result)
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-/// A session among those of its worker; dropping it takes the session out, whatever happened.
-struct Entered {
-    worker: Rc<Worker>,
-    session: Rc<Session>,
-    key: usize,
-}
-
-impl Entered {
-    fn new(
-        worker: &Rc<Worker>,
-        encoding: Encoding,
-        remote_addr: SocketAddr,
-        headers: Option<Box<KeptHeaders>>,
-        socket: Socket,
-    ) -> Self {
-        let id = fastrand::u64(..);
-        let anonymous = worker.anonymous().clone();
-        let outbox = Outbox::new(Counted::new(worker.memory().clone()));
-        let session = Rc::new(Session::new(
-            id,
-            encoding,
-            remote_addr,
-            headers,
-            socket,
-            anonymous,
-            outbox,
-        ));
-        let key = worker.sessions.borrow_mut().insert(session.clone());
-        tracing::debug!(session_id = %format_args!("{id:016x}"), %remote_addr, ?encoding, "session begins");
-        Self {
-            worker: worker.clone(),
-            session,
-            key,
-        }
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        session::leave(&self.session, &self.worker);
-        let mut sessions = self.worker.sessions.borrow_mut();
-        sessions.remove(self.key);
-        if sessions.is_empty() {
-            self.worker.empty.notify_one();
-        }
-    }
-}
-
-/// Bytes that a client sent behind its handshake, in two parts, without the buffers that they came in.
-pub(crate) fn compact(read_ahead: &[u8], decrypted: &[u8]) -> Bytes {
-    Bytes::from([read_ahead, decrypted].concat())
 }

@@ -202,6 +202,48 @@ async fn whom_the_service_does_not_let_in_is_told_why_and_closed() {
 }
 
 #[tokio::test]
+async fn where_nobody_comes_in_unknown_the_service_lets_in_by_what_it_grants() {
+    let nats = NatsServer::start().await;
+    let config = r#"
+[namespace.users]
+channels = "users.>"
+allow_subscribe = "users.{sub}.>"
+[hook.connect]
+subject = "_hooks.connect"
+headers = "cookie"
+"#;
+    let edge = Edge::start_with(nats.url(), config).await;
+    let _service = Service::start(&nats, "_hooks.connect", |message| {
+        Some(Answer::of(
+            match question(message)["headers"]["cookie"].as_str() {
+                Some("sid=7") => r#"{"allow":true,"user":"ada"}"#,
+                Some("sid=8") => r#"{"allow":true,"subscribe":["users.all"],"channels":["users.all"]}"#,
+                _ => r#"{"allow":true}"#,
+            },
+        ))
+    })
+    .await;
+    // A name alone fills the placeholders.
+    let (mut ada, _) = session(&edge, &["Cookie: sid=7"]).await;
+    subscribed(&mut ada, "users.ada.inbox").await;
+    refused(&mut ada, "users.bob.inbox", "forbidden").await;
+    // Rights alone are enough, and are all that there is.
+    let (mut nobody, _) = session(&edge, &["Cookie: sid=8"]).await;
+    let joined = nobody.next_json().await;
+    assert_eq!(
+        (&joined["type"], &joined["channel"]),
+        (&json!("subscribed"), &json!("users.all"))
+    );
+    refused(&mut nobody, "users.ada.inbox", "forbidden").await;
+    // Who gets neither has to say who it is.
+    let mut unknown = handshake(&edge, &[]).await;
+    let answer = unknown.ask(&subscribe("users.all")).await;
+    assert_eq!(answer["code"], "unauthenticated", "{answer}");
+    drop((ada, nobody, unknown));
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn without_a_decision_nothing_is_allowed_unless_the_hook_says_so() {
     let nats = NatsServer::start().await;
     for (on_failure, allows) in [("deny", false), ("allow", true)] {

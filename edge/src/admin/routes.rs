@@ -11,8 +11,9 @@ use tailwater_broker::listener::MAX_NOTE_BYTES;
 use super::Operators;
 use crate::control::order::{Action, Order, Selector, Verb, parse_session};
 use crate::control::sessions::{Description, Filter};
-use crate::control::{Asker, Outcome, now};
+use crate::control::{Asker, Outcome};
 use crate::http::{Reply, plain};
+use crate::time::now;
 
 /// Sessions of one page, if nothing else is asked.
 const PAGE: usize = 100;

@@ -85,33 +85,6 @@ pub enum SlowConsumer {
 #[derive(Clone, Debug, Default)]
 pub struct Namespaces(Vec<Arc<Namespace>>);
 
-#[cfg(test)]
-impl Namespace {
-    /// Live and closed: nobody may do anything.
-    pub(crate) fn for_tests() -> Self {
-        Self {
-            name: "tests".into(),
-            channels: vec![Pattern::new(">").expect("a pattern")],
-            delivery: Delivery::Live {
-                slow_consumer: SlowConsumer::DropOldest,
-            },
-            anonymous: false,
-            allow_subscribe: Vec::new(),
-            allow_publish: Vec::new(),
-            allow_request: Vec::new(),
-            deny: Vec::new(),
-            wildcards: true,
-            publish: false,
-            request: false,
-            request_timeout: Duration::ZERO,
-            subscribe_hook: false,
-            subject_prefix: None,
-            max_delay: Duration::ZERO,
-            compress: false,
-        }
-    }
-}
-
 impl Namespaces {
     /// The namespaces, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Namespace>> {

@@ -11,11 +11,12 @@ use tailwater_protocol::close::CloseCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Control;
 use super::order::Selector;
 use super::remote::arrived;
 use super::revocations::{Revoked, Terms};
 use super::sessions::Whom;
-use super::{Control, now};
+use crate::time::now;
 
 /// What is waited for until the bucket has been read.
 pub(super) const AWAITED: &str = "revocations have not been read yet";

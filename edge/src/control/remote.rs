@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::order::{Order, Verb};
-use super::{Asker, Control, EDGE_HEADER, Fleet, Outcome, now};
+use super::{Asker, Control, EDGE_HEADER, Fleet, Outcome};
+use crate::time::now;
 
 /// What is waited for until the subscription is in place.
 pub(super) const AWAITED: &str = "NATS has not confirmed the subscription to control messages yet";

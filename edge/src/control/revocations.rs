@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use tailwater_broker::bucket::{Entry, MAX_ENTRIES};
+
+use crate::time::parse_rfc3339;
 
 /// The revocations that this edge knows; cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +120,7 @@ impl Terms {
         };
         let is_readable = read.is_ok();
         let stored: Stored = read.unwrap_or_default();
-        let at = entry.time.as_deref().and_then(seconds_of).unwrap_or(now);
+        let at = entry.time.as_deref().and_then(parse_rfc3339).unwrap_or(now);
         let aged = max_age.map_or(u64::MAX, |age| at.saturating_add(age.as_secs()));
         let terms = Self {
             issued_before: stored.issued_before.unwrap_or(at.saturating_add(1)),
@@ -259,13 +261,6 @@ impl Set {
         };
         self.users.iter().any(user) || self.tokens.keys().any(|id| !other.tokens.contains_key(id))
     }
-}
-
-/// A time in RFC 3339 in seconds since 1970.
-fn seconds_of(text: &str) -> Option<u64> {
-    let time = humantime::parse_rfc3339(text).ok()?;
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(since.as_secs())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tailwater_broker::publish::MAX_USER_BYTES;
 use tailwater_protocol::channel::{Channel, Pattern};
 
 use super::hook::Grant;
+use crate::identity::claims::Patterns;
 
 /// The longest answer, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
@@ -30,15 +31,6 @@ pub(crate) struct ConnectAnswer {
     pub(crate) channels: Arc<[Channel]>,
 }
 
-/// Channels that a session may use: a list of patterns, or `{"allow": […], "deny": […]}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "PatternFields")]
-pub(crate) struct Patterns {
-    pub(crate) allow: Arc<[Pattern]>,
-    /// Wins over `allow`.
-    pub(crate) deny: Arc<[Pattern]>,
-}
-
 /// What a service decided.
 pub(super) type Verdict<G> = Result<G, Denied>;
 
@@ -55,9 +47,9 @@ impl Grant for ConnectAnswer {
         Ok(Ok(Self {
             user: fields.user,
             expires_at: fields.expires_at,
-            subscribe: fields.subscribe,
-            publish: fields.publish,
-            request: fields.request,
+            subscribe: fields.subscribe.map(Into::into),
+            publish: fields.publish.map(Into::into),
+            request: fields.request.map(Into::into),
             channels: fields.channels,
         }))
     }
@@ -94,9 +86,9 @@ struct ConnectFields {
     #[serde(default, deserialize_with = "user")]
     user: Option<Arc<str>>,
     expires_at: Option<u64>,
-    subscribe: Option<Patterns>,
-    publish: Option<Patterns>,
-    request: Option<Patterns>,
+    subscribe: Option<PatternFields>,
+    publish: Option<PatternFields>,
+    request: Option<PatternFields>,
     #[serde(default)]
     channels: Arc<[Channel]>,
 }
@@ -108,13 +100,14 @@ struct SubscribeFields {
     reason: Option<String>,
 }
 
+/// Channels that a session may use: a list of patterns, or `{"allow": […], "deny": […]}`.
 #[derive(Deserialize)]
 #[serde(
     untagged,
     expecting = "a list of patterns, or {\"allow\": […], \"deny\": […]}"
 )]
 enum PatternFields {
-    Allowed(Arc<[Pattern]>),
+    Allowed(Vec<Pattern>),
     Both(BothFields),
 }
 
@@ -122,9 +115,9 @@ enum PatternFields {
 #[serde(deny_unknown_fields)]
 struct BothFields {
     #[serde(default)]
-    allow: Arc<[Pattern]>,
+    allow: Vec<Pattern>,
     #[serde(default)]
-    deny: Arc<[Pattern]>,
+    deny: Vec<Pattern>,
 }
 
 impl From<PatternFields> for Patterns {
@@ -132,7 +125,7 @@ impl From<PatternFields> for Patterns {
         match fields {
             PatternFields::Allowed(allow) => Self {
                 allow,
-                deny: Arc::default(),
+                deny: Vec::new(),
             },
             PatternFields::Both(BothFields { allow, deny }) => Self { allow, deny },
         }

@@ -3,15 +3,16 @@
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue, ORIGIN};
 use tailwater_protocol::channel::Pattern;
 
-use super::answer::{Denied, Patterns, Verdict};
+use super::answer::{Denied, Verdict};
 use super::hook::Grant as _;
 use super::*;
+use crate::identity::claims::Patterns;
 
 fn connect(answer: &str) -> Result<Verdict<ConnectAnswer>, String> {
     ConnectAnswer::read(answer.as_bytes())
 }
 
-fn patterns(texts: &[&str]) -> std::sync::Arc<[Pattern]> {
+fn patterns(texts: &[&str]) -> Vec<Pattern> {
     texts.iter().map(|text| Pattern::new(text).unwrap()).collect()
 }
 

@@ -7,7 +7,7 @@ use tailwater_protocol::channel::{Channel, Pattern};
 
 use super::claims::{Claims, Grants, Patterns};
 use crate::config::Namespace;
-use crate::hooks::{self, ConnectAnswer};
+use crate::hooks::ConnectAnswer;
 
 /// What a client does with a channel. Reading history is subscribing to what was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,15 +61,13 @@ impl From<Claims> for Identity {
 impl Identity {
     /// The same, with what a hook's service says of it: what that says replaces what the token says.
     pub(crate) fn with(&self, answer: ConnectAnswer) -> Self {
-        let patterns = |said: Option<hooks::Patterns>, own: &Option<Patterns>| match said {
-            Some(said) => Some(Patterns {
-                allow: said.allow.to_vec(),
-                deny: said.deny.to_vec(),
-            }),
-            None => own.clone(),
-        };
         let mut channels = self.grants.channels.clone();
         channels.extend(answer.channels.iter().cloned());
+        let mut claims = self.claims.clone();
+        if let Some(user) = &answer.user {
+            // What a placeholder stands for is whom the service knows, not whom the token names.
+            Arc::make_mut(&mut claims).insert("sub".to_owned(), Value::from(&**user));
+        }
         Self {
             user: answer.user.or_else(|| self.user.clone()),
             token_id: self.token_id.clone(),
@@ -80,12 +78,12 @@ impl Identity {
                 (own, said) => own.or(said),
             },
             grants: Grants {
-                subscribe: patterns(answer.subscribe, &self.grants.subscribe),
-                publish: patterns(answer.publish, &self.grants.publish),
-                request: patterns(answer.request, &self.grants.request),
+                subscribe: answer.subscribe.or_else(|| self.grants.subscribe.clone()),
+                publish: answer.publish.or_else(|| self.grants.publish.clone()),
+                request: answer.request.or_else(|| self.grants.request.clone()),
                 channels,
             },
-            claims: self.claims.clone(),
+            claims,
         }
     }
 }
@@ -103,7 +101,8 @@ impl Patterns {
 }
 
 impl Identity {
-    /// Whether no token has said who this is. One without `sub` says what may be done, and not by whom.
+    /// Whether neither a token nor a hook has said who this is. A token without `sub` says what may be done, and not by
+    /// whom.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.user.is_none() && self.claims.is_empty()
     }
@@ -135,6 +134,11 @@ impl Identity {
         if namespace.anonymous {
             return Ok(());
         }
+        // A hook may grant something to whom nobody has named.
+        let joined = operation == Operation::Subscribe && self.grants.channels.contains(channel);
+        if joined || own.as_ref().is_some_and(|own| own.allows(asked)) {
+            return Ok(());
+        }
         if self.is_anonymous() {
             return Err(Denied::Anonymous);
         }
@@ -144,10 +148,7 @@ impl Identity {
             Operation::Request => &namespace.allow_request,
         };
         let mut allowed = templates.iter().filter_map(|allowed| allowed.of(&self.claims));
-        if own.as_ref().is_some_and(|own| own.allows(asked))
-            || self.grants.channels.contains(channel)
-            || allowed.any(|allowed| allowed.includes(asked))
-        {
+        if allowed.any(|allowed| allowed.includes(asked)) {
             Ok(())
         } else {
             Err(Denied::NotGranted)

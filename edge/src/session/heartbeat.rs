@@ -12,7 +12,8 @@ use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::frame::{self, Opcode};
 use tokio::time::MissedTickBehavior;
 
-use super::{End, Session, identify, shedding};
+use super::{End, Session, shedding};
+use crate::time;
 use crate::worker::Worker;
 
 /// How often a session is looked at for whether its client reads and its token is valid, in seconds.
@@ -28,7 +29,7 @@ pub(crate) async fn run(worker: Rc<Worker>) {
     for turn in 0.. {
         second.tick().await;
         shedding::shed(&worker);
-        let now = identify::now();
+        let now = time::now();
         each(&worker, turn, STALL_CHECK, |session| {
             session.expect_progress(worker.config().outbox.stall_timeout);
             session.come_due(now, worker.config().identity.grace);

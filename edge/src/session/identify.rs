@@ -2,7 +2,7 @@
 //! is over. What a token means is left to `identity`.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::future::poll_immediate;
 use tailwater_protocol::channel::Channel;
@@ -13,9 +13,11 @@ use tailwater_protocol::message::ServerMessage;
 use tailwater_protocol::push::{Connected, Push};
 use tailwater_protocol::reply::Reply;
 
-use super::{End, Hex, Session, commands, hook, state};
+use super::{End, Hex, Session, commands, hook};
 use crate::config::{Secret, TokenPlace};
+use crate::identity::claims::Grants;
 use crate::identity::{Identity, Operation, TokenError};
+use crate::time::{now, rfc3339};
 use crate::worker::Worker;
 
 /// What a session waits for, in seconds since 1970; one small cell and no timer a session.
@@ -118,7 +120,14 @@ async fn decide(
         }
     };
     match hook::admit(session, worker, identity, None).await {
-        Ok(identity) if identity.is_anonymous() => without_token(worker),
+        // A hook may grant something to whom it does not name.
+        Ok(identity)
+            if identity.is_anonymous()
+                && identity.grants == Grants::default()
+                && !worker.config().namespaces.any_anonymous() =>
+        {
+            Beginning::Unknown
+        }
         Ok(identity) => Beginning::Known(identity),
         Err((error, end)) => Beginning::Refused(error, end),
     }
@@ -328,25 +337,8 @@ pub(crate) fn token_error(error: &TokenError) -> ErrorMessage {
     }
 }
 
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
-
-/// The latest second that RFC 3339 can write: the end of the year 9999.
-const LAST_SECOND: u64 = 253_402_300_799;
-
-fn rfc3339(seconds: u64) -> String {
-    let time = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND));
-    humantime::format_rfc3339_millis(time).to_string()
-}
-
 /// An error that says nothing of a command's channel.
 pub(crate) fn unknown() -> ErrorMessage {
-    state::refusal(
-        ErrorCode::Unauthenticated,
-        "say who you are first: send `connect` with a `token`".to_owned(),
-        None,
-    )
+    let message = "say who you are first: send `connect` with a `token`";
+    ErrorMessage::new(ErrorCode::Unauthenticated, message)
 }

@@ -27,12 +27,16 @@ pub(crate) fn feed(input: &[u8]) {
             handshake(runtime, reads.pieces),
         )
     });
-    // hyper may leave out the last answer, its own to what is no request.
     assert_eq!(whole.1, pieces.1);
     if whole.1 {
         assert_eq!(whole, pieces);
     } else {
-        assert!(whole.0.starts_with(&pieces.0) || pieces.0.starts_with(&whole.0));
+        // hyper ends the connection, and says so, where the body of a refused request has not come yet.
+        let (whole, pieces) = (statuses(&whole.0), statuses(&pieces.0));
+        assert!(
+            whole.starts_with(&pieces) || pieces.starts_with(&whole),
+            "{whole:?} {pieces:?}"
+        );
     }
     let (answer, upgraded) = whole;
     if answer.is_empty() {
@@ -53,4 +57,10 @@ pub(crate) fn feed(input: &[u8]) {
             assert!(["tailwater.v1.json", "tailwater.v1.msgpack"].contains(&protocol));
         }
     }
+}
+
+/// The status lines of what was answered.
+fn statuses(answers: &[u8]) -> Vec<&[u8]> {
+    let lines = answers.split(|byte| *byte == b'\n');
+    lines.filter(|line| line.starts_with(b"HTTP/1.")).collect()
 }

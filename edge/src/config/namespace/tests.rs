@@ -2,6 +2,32 @@
 
 use super::*;
 
+impl Namespace {
+    /// Live and closed: nobody may do anything.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            name: "tests".into(),
+            channels: vec![Pattern::new(">").expect("a pattern")],
+            delivery: Delivery::Live {
+                slow_consumer: SlowConsumer::DropOldest,
+            },
+            anonymous: false,
+            allow_subscribe: Vec::new(),
+            allow_publish: Vec::new(),
+            allow_request: Vec::new(),
+            deny: Vec::new(),
+            wildcards: true,
+            publish: false,
+            request: false,
+            request_timeout: Duration::ZERO,
+            subscribe_hook: false,
+            subject_prefix: None,
+            max_delay: Duration::ZERO,
+            compress: false,
+        }
+    }
+}
+
 fn pattern(text: &str) -> Pattern {
     Pattern::new(text).expect("a pattern")
 }

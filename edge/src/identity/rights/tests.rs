@@ -109,3 +109,57 @@ fn a_namespace_grants_by_the_claims_of_the_token() {
     );
     assert_eq!(publish, Err(Denied::NotGranted));
 }
+
+#[test]
+fn a_channel_that_the_server_joins_may_be_read_and_not_written() {
+    let channel = Channel::new("news.all").unwrap();
+    let ann = Identity {
+        grants: Grants {
+            channels: vec![channel.clone()],
+            ..Grants::default()
+        },
+        ..ann(Patterns::default())
+    };
+    let namespace = Namespace::for_tests();
+    assert_eq!(ann.may(Operation::Subscribe, &channel, &namespace), Ok(()));
+    for operation in [Operation::Publish, Operation::Request] {
+        assert_eq!(
+            ann.may(operation, &channel, &namespace),
+            Err(Denied::NotGranted),
+            "{operation:?}"
+        );
+    }
+}
+
+#[test]
+fn whom_the_service_names_is_whom_placeholders_stand_for() {
+    let namespace = Namespace {
+        allow_subscribe: templates(&["users.{sub}.>"]),
+        ..Namespace::for_tests()
+    };
+    let named = || ConnectAnswer {
+        user: Some("bob".into()),
+        ..ConnectAnswer::default()
+    };
+    for identity in [Identity::default(), ann(Patterns::default())] {
+        let bob = identity.with(named());
+        assert_eq!(may(&bob, "users.bob.inbox", &namespace), Ok(()));
+        assert_eq!(may(&bob, "users.ann.inbox", &namespace), Err(Denied::NotGranted));
+    }
+}
+
+#[test]
+fn a_service_may_grant_something_to_whom_it_does_not_name() {
+    let answer = ConnectAnswer {
+        subscribe: Some(Patterns {
+            allow: patterns(&["a.*"]),
+            deny: patterns(&["a.secret"]),
+        }),
+        ..ConnectAnswer::default()
+    };
+    let somebody = Identity::default().with(answer);
+    let namespace = Namespace::for_tests();
+    assert_eq!(may(&somebody, "a.b", &namespace), Ok(()));
+    assert_eq!(may(&somebody, "a.secret", &namespace), Err(Denied::Explicitly));
+    assert_eq!(may(&somebody, "b", &namespace), Err(Denied::Anonymous));
+}
