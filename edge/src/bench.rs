@@ -153,7 +153,7 @@ impl BenchOutbox {
     /// Writes once, to a socket that has room for `room` bytes, and says whether more waits.
     pub fn write(&mut self, room: usize) -> bool {
         let mut slices = [io::IoSlice::new(&[]); SLICES];
-        let used = self.outbox.fill(self.codec, &mut slices);
+        let used = self.outbox.fill(self.codec.into(), &mut slices);
         let laid_out: usize = slices[..used].iter().map(|slice| slice.len()).sum();
         self.outbox.advance(laid_out.min(room));
         !self.outbox.is_empty()

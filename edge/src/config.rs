@@ -8,6 +8,7 @@
 mod control;
 mod error;
 mod hook;
+mod http;
 mod identity;
 mod limits;
 mod namespace;
@@ -34,6 +35,7 @@ use tracing_subscriber::EnvFilter;
 pub use self::control::ControlConfig;
 pub use self::error::{ConfigError, ConfigErrors, Place};
 pub use self::hook::{HookConfig, HooksConfig, OnFailure};
+pub use self::http::{HttpConfig, HttpTransport};
 pub use self::identity::{IdentityConfig, IssuerConfig, KeySource, KeyUrl, TokenPlace, TokenPlaces};
 pub use self::limits::{ForwardedHeader, LimitsConfig, OriginConfig, ProxyConfig};
 pub use self::namespace::{Delivery, Namespace, Namespaces, Refusal, ResolveError, SlowConsumer};
@@ -74,6 +76,8 @@ pub struct Config {
     pub websocket: WebSocketConfig,
     /// The proxies in front of the edge.
     pub proxy: ProxyConfig,
+    /// What is served over plain HTTP beside the WebSocket.
+    pub http: HttpConfig,
     /// Which web pages may connect.
     pub origin: OriginConfig,
     /// How much one client may ask for.
@@ -270,6 +274,7 @@ fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
     };
     let websocket = read_websocket(&mut settings.section("websocket", mistakes), &console);
     let proxy = limits::read_proxy(&mut settings.section("proxy", mistakes));
+    let http = http::read(settings, mistakes);
     let origin = limits::read_origin(&mut settings.section("origin", mistakes));
     let limits = limits::read_limits(&settings.section("limits", mistakes));
     let outbox = settings.section("outbox", mistakes);
@@ -307,6 +312,7 @@ fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
         tls,
         websocket,
         proxy,
+        http,
         origin,
         limits,
         outbox,

@@ -63,7 +63,7 @@ async fn accept(listener: std::net::TcpListener) -> io::Result<Infallible> {
 
 /// The other end of a WebSocket.
 struct Peer {
-    socket: Socket,
+    socket: TcpStream,
     outbox: Outbox,
     /// Compression was agreed on.
     deflate: bool,
@@ -92,10 +92,13 @@ async fn handshake(socket: TcpStream) -> Option<Peer> {
     let stream = parts.io.into_inner().into_parts();
     let mut outbox = Outbox::default();
     outbox.push_message(stream.held.into());
+    let Socket::Plain(socket) = stream.socket else {
+        return None;
+    };
     Some(Peer {
-        socket: stream.socket,
+        socket,
         outbox,
-        deflate: encoding.deflated,
+        deflate: encoding.is_deflated(),
         read_ahead: parts.read_buf,
     })
 }
@@ -119,13 +122,13 @@ impl Peer {
             }
             self.write()?;
             if self.outbox.bytes() > MAX_WAITING_BYTES {
-                self.socket.tcp().writable().await?;
+                self.socket.writable().await?;
                 continue;
             }
             if self.outbox.is_empty() {
-                self.socket.tcp().readable().await?;
+                self.socket.readable().await?;
             } else {
-                let tcp = self.socket.tcp();
+                let tcp = &self.socket;
                 tokio::select! { ready = tcp.readable() => ready?, ready = tcp.writable() => ready? }
             }
             match self.socket.try_read(&mut scratch) {
@@ -176,7 +179,7 @@ impl Peer {
     fn write(&mut self) -> io::Result<()> {
         while !self.outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); 64];
-            let used = self.outbox.fill(Codec::Json, &mut slices);
+            let used = self.outbox.fill(Codec::Json.into(), &mut slices);
             match self.socket.try_write_vectored(&slices[..used]) {
                 Ok(written) => self.outbox.advance(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -193,11 +196,11 @@ impl Peer {
             if self.outbox.is_empty() {
                 break;
             }
-            self.socket.tcp().writable().await?;
+            self.socket.writable().await?;
         }
-        SockRef::from(self.socket.tcp()).shutdown(Shutdown::Write)?;
+        SockRef::from(&self.socket).shutdown(Shutdown::Write)?;
         loop {
-            self.socket.tcp().readable().await?;
+            self.socket.readable().await?;
             match self.socket.try_read(scratch) {
                 Ok(0) => return Ok(()),
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),

@@ -1,15 +1,19 @@
 //! The HTTP phase of a connection: routes, and the way out of it by an upgrade.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -17,13 +21,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
-use crate::config::Secret;
+use crate::config::{HttpTransport, Secret};
 use crate::hooks::KeptHeaders;
 use crate::identity::places::{self, PlaceError};
 use crate::limits::Place;
 use crate::limits::refusal::Refusal;
 use crate::socket::{Socket, Stream};
+use crate::transport::event_stream::StreamRequest;
+use crate::transport::{self, event_stream, exchange};
 use crate::upgrade;
 use crate::worker::Worker;
 
@@ -37,65 +44,111 @@ const REFUSED_REQUEST_BYTES: usize = 16 * 1024;
 /// A response with a whole body.
 pub(crate) type Reply = Response<Full<Bytes>>;
 
-/// A connection that has become a WebSocket.
-pub(crate) struct Upgraded {
+/// A connection that belongs to one session from here on.
+pub(crate) struct Taken {
     pub(crate) socket: Socket,
     /// The client's address, as far as it is known.
     pub(crate) remote_addr: SocketAddr,
     /// The client's among those of its address.
     pub(crate) place: Place,
-    /// The answer to the handshake, which has not been sent.
+    /// The answer to the request, which has not been sent.
     pub(crate) answer: Vec<u8>,
-    /// What the client sent right behind its handshake.
+    /// What the client sent right behind its request.
     pub(crate) read_ahead: Bytes,
     pub(crate) agreed: Agreed,
 }
 
-/// What the handshake says of the session behind it.
+/// What the last request says of the session behind it.
 pub(crate) struct Agreed {
-    /// What the client can read.
-    pub(crate) encoding: Encoding,
+    pub(crate) transport: Transport,
+    pub(crate) caller: Caller,
+}
+
+/// What the connection has become.
+pub(crate) enum Transport {
+    /// A WebSocket; what the client can read of it.
+    WebSocket(Encoding),
+    /// An event stream.
+    Events(Box<StreamRequest>),
+}
+
+/// Who sends a request, as far as the request says.
+pub(crate) struct Caller {
     /// The token that came with it, or what is wrong with how it came.
     pub(crate) token: Option<Result<Secret, ErrorMessage>>,
     /// What hooks may be shown of it.
     pub(crate) headers: Option<Box<KeptHeaders>>,
-    /// Who the client is, and its place, where a proxy speaks for several clients.
-    client: Option<(SocketAddr, Place)>,
+    /// Its address and its place, where a proxy speaks for several clients.
+    pub(crate) client: Option<(SocketAddr, Place)>,
 }
 
-/// Serves HTTP/1.1 until the connection ends or becomes a WebSocket. `place` is that of `remote_addr`, which may be a
+impl Caller {
+    /// Reads it from a request. `client` is whom a proxy speaks for.
+    pub(crate) fn of<B>(worker: &Worker, request: &Request<B>, client: Option<(SocketAddr, Place)>) -> Self {
+        let identity = &worker.config().identity;
+        // Without an issuer what looks like a token is somebody else's: a hook's, or a proxy's.
+        let token = match identity.issuers.is_empty() {
+            true => Ok(None),
+            false => places::token_of(request.headers(), request.uri().query(), &identity.places),
+        };
+        let malformed = |error: PlaceError| ErrorMessage::new(ErrorCode::Unauthenticated, error.to_string());
+        Self {
+            token: token.map_err(malformed).transpose(),
+            headers: worker.hooks().keep(request.headers()),
+            client,
+        }
+    }
+}
+
+/// Serves HTTP/1.1 until the connection ends or belongs to a session. `place` is that of `remote_addr`, which may be a
 /// proxy.
 pub(crate) async fn serve(
     worker: &Rc<Worker>,
     stream: Stream,
     remote_addr: SocketAddr,
     place: Place,
-) -> Option<Upgraded> {
-    let settings = worker.config().websocket.clone();
+) -> Option<Taken> {
+    let settings = &worker.config().websocket;
     let agreed = RefCell::new(None);
     let holds = stream.holds();
+    let visit = Visit::new(remote_addr, settings.header_timeout * HEADER_TIMEOUTS);
     let service = service_fn(|mut request: Request<Incoming>| {
-        let response = route(worker, &mut request, remote_addr, &agreed);
-        holds.set(agreed.borrow().is_some());
-        tracing::debug!(%remote_addr, method = %request.method(), path = request.uri().path(), status = %response.status(), "request");
-        async move { Ok::<_, Infallible>(response) }
+        let path = request.uri().path();
+        tracing::debug!(%remote_addr, method = %request.method(), path, "request");
+        let transport = transport::at(worker.config(), path);
+        match transport {
+            Some(transport) if transport != HttpTransport::Sse => {
+                let exchanged = Box::pin(exchange::answer(worker, request, transport, &visit));
+                Either::Right(exchanged.map(Ok::<_, Infallible>))
+            }
+            transport => {
+                let response = match transport {
+                    Some(_) => event_stream::accept(worker, &request, &visit, &agreed),
+                    None => route(worker, &mut request, remote_addr, &agreed),
+                };
+                holds.set(agreed.borrow().is_some());
+                Either::Left(ready(Ok(response)))
+            }
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
         .max_buf_size(settings.max_header_bytes)
         .serve_connection(TokioIo::new(stream), service);
-    let longest = settings.header_timeout * HEADER_TIMEOUTS;
-    let Ok(ended) = tokio::time::timeout(longest, connection.without_shutdown()).await else {
-        tracing::debug!(%remote_addr, ?longest, "the HTTP connection lasts too long and is cut");
-        return None;
+    let ended = tokio::select! {
+        ended = connection.without_shutdown() => ended,
+        () = visit.over() => {
+            tracing::debug!(%remote_addr, "the HTTP connection lasts too long and is cut");
+            return None;
+        }
     };
     match ended {
-        // It also ends this way without an upgrade: only an agreed encoding makes it one.
+        // It also ends this way without a session: only what was agreed makes it one.
         Ok(parts) => agreed.take().map(|mut agreed: Agreed| {
             let stream = parts.io.into_inner().into_parts();
-            let (remote_addr, place) = agreed.client.take().unwrap_or((remote_addr, place));
-            Upgraded {
+            let (remote_addr, place) = agreed.caller.client.take().unwrap_or((remote_addr, place));
+            Taken {
                 socket: stream.socket,
                 remote_addr,
                 place,
@@ -107,6 +160,60 @@ pub(crate) async fn serve(
         Err(error) => {
             tracing::debug!(%remote_addr, %error, "the HTTP connection ends");
             None
+        }
+    }
+}
+
+/// What is known of a connection while it speaks HTTP.
+pub(crate) struct Visit {
+    /// The client, or a proxy that speaks for clients.
+    pub(crate) peer: SocketAddr,
+    /// How long a request may take, and the next one may be waited for.
+    patience: Duration,
+    until: Cell<Instant>,
+    /// A request that counts has been made. Who is no proxy was counted for it when it connected.
+    has_asked: Cell<bool>,
+}
+
+impl Visit {
+    fn new(peer: SocketAddr, patience: Duration) -> Self {
+        Self {
+            peer,
+            patience,
+            until: Cell::new(Instant::now() + patience),
+            has_asked: Cell::new(false),
+        }
+    }
+
+    /// A request has come that may take this long by itself.
+    pub(crate) fn extend(&self, by: Duration) {
+        self.until.set(Instant::now() + by + self.patience);
+    }
+
+    /// Whose request this is, where a proxy speaks for clients. Each counts as a connection of its address.
+    ///
+    /// # Errors
+    /// What that address is over.
+    pub(crate) fn client(
+        &self,
+        worker: &Worker,
+        headers: &HeaderMap,
+    ) -> Result<Option<(SocketAddr, Place)>, Refusal> {
+        let (limits, is_first) = (worker.limits(), !self.has_asked.replace(true));
+        if limits.proxies().trust(self.peer) {
+            let client = limits.proxies().client(self.peer, headers);
+            return limits.admit(client.ip()).map(|place| Some((client, place)));
+        }
+        if is_first {
+            return Ok(None);
+        }
+        limits.admit(self.peer.ip()).map(|place| Some((self.peer, place)))
+    }
+
+    /// Waits until the connection has lasted too long.
+    async fn over(&self) {
+        while Instant::now() < self.until.get() {
+            tokio::time::sleep_until(self.until.get()).await;
         }
     }
 }
@@ -125,12 +232,17 @@ fn route(
         return plain(StatusCode::NOT_FOUND, "there is nothing at this path");
     };
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET");
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+        return only("GET, HEAD");
     }
+    response
+}
+
+/// The answer to another method than these.
+pub(crate) fn only(methods: &'static str) -> Reply {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("use {methods}"));
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(methods));
     response
 }
 
@@ -157,19 +269,9 @@ fn handshake(
     let compress = worker.config().namespaces.any_compresses();
     match upgrade::upgrade(request, compress) {
         Ok((response, encoding)) => {
-            let identity = &worker.config().identity;
-            // Without an issuer what looks like a token is somebody else's: a hook's, or a proxy's.
-            let token = match identity.issuers.is_empty() {
-                true => Ok(None),
-                false => places::token_of(request.headers(), request.uri().query(), &identity.places),
-            };
-            let malformed =
-                |error: PlaceError| ErrorMessage::new(ErrorCode::Unauthenticated, error.to_string());
             agreed.replace(Some(Agreed {
-                encoding,
-                token: token.map_err(malformed).transpose(),
-                headers: worker.hooks().keep(request.headers()),
-                client,
+                transport: Transport::WebSocket(encoding),
+                caller: Caller::of(worker, request, client),
             }));
             response
         }

@@ -255,7 +255,7 @@ fn lost_frame(
         count,
         reason: reason.clone(),
     };
-    Some(key.1.codec.encode_frame(&Push::Lost(lost).into()))
+    Some(key.1.encode(&Push::Lost(lost).into()))
 }
 
 /// Joins the batches of one audience that arrived while the last walk was under way, so that

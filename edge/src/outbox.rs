@@ -13,7 +13,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use tailwater_protocol::batch::Batch;
 use tailwater_protocol::channel::Channel;
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 
 use crate::config::SlowConsumer;
 use crate::limits::memory::Counted;
@@ -155,10 +155,10 @@ impl Outbox {
     }
 
     /// Lays out what is to be written next into `slices` and says how many of them it used.
-    pub(crate) fn fill<'a>(&'a mut self, codec: Codec, slices: &mut [IoSlice<'a>]) -> usize {
+    pub(crate) fn fill<'a>(&'a mut self, encoding: Encoding, slices: &mut [IoSlice<'a>]) -> usize {
         for segment in self.segments.iter_mut().take(slices.len()) {
             let before = segment.len();
-            segment.encode(codec);
+            segment.encode(encoding);
             self.bytes.add(segment.len() - before);
         }
         let mut skip = self.written;
@@ -169,6 +169,28 @@ impl Outbox {
             used += 1;
         }
         used
+    }
+
+    /// Takes all that waits, as bytes.
+    pub(crate) fn take_all(&mut self, encoding: Encoding) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.bytes());
+        while !self.is_empty() {
+            let mut slices = [IoSlice::new(&[])];
+            self.fill(encoding, &mut slices);
+            all.extend_from_slice(&slices[0]);
+            let count = slices[0].len();
+            self.advance(count);
+        }
+        all
+    }
+
+    /// Whether there are updates, or what became of some, or messages of which `is_news` says so.
+    pub(crate) fn has_news(&self, is_news: impl Fn(&[u8]) -> bool) -> bool {
+        self.segments.iter().any(|segment| match segment {
+            Segment::Message(message) => is_news(message),
+            Segment::Frames(_) | Segment::Lost { .. } => true,
+            Segment::Pong(_) => false,
+        })
     }
 
     /// Forgets the next `count` bytes: the socket has taken them.

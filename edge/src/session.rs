@@ -13,9 +13,12 @@ mod behind;
 mod commands;
 mod delivery;
 mod ending;
+pub(crate) mod event_stream;
+pub(crate) mod exchange;
 mod history;
 mod operator;
 mod pace;
+mod places;
 mod recovery;
 mod shedding;
 mod start;
@@ -32,7 +35,6 @@ use tailwater_broker::feed::{InterestId, Membership};
 use tailwater_broker::history::Cursor;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
-use tailwater_protocol::codec::Codec;
 use tailwater_protocol::encoding::Encoding;
 use tokio::time::Instant;
 
@@ -58,9 +60,8 @@ pub(crate) struct Session {
     user_place: Cell<UserPlace>,
     /// What it waits for by the clock.
     due: Cell<Due>,
-    codec: Codec,
-    /// The client has agreed to compressed messages.
-    deflate: bool,
+    /// What the client can read.
+    encoding: Encoding,
     remote_addr: SocketAddr,
     /// What hooks may be shown of its handshake.
     headers: Option<Box<KeptHeaders>>,
@@ -84,6 +85,8 @@ pub(crate) struct Session {
     stalled_since: Cell<Option<Instant>>,
     /// What is written waits, to go out with what follows at once.
     corked: Cell<bool>,
+    /// The client of an event stream of several channels is to be told where it stands.
+    place_due: Cell<bool>,
     /// What the client has asked for lately.
     pace: Pace,
 }
@@ -116,6 +119,8 @@ pub(crate) enum End {
     Close(CloseCode, &'static str),
     /// As `Close`, but forget what waits: the client does not keep up.
     Cut(CloseCode, &'static str),
+    /// All has been said: the connection ends when it has been written.
+    Done,
     /// The client closes: echo its code (RFC 6455 section 5.5.1).
     Echo(Option<u16>),
     /// The connection is broken; nothing can be sent.
@@ -138,8 +143,7 @@ impl Session {
             identity: RefCell::new(anonymous),
             user_place: Cell::default(),
             due: Cell::default(),
-            codec: encoding.codec,
-            deflate: encoding.deflated,
+            encoding,
             remote_addr,
             headers,
             connected_at: u32::try_from(time::now()).unwrap_or(u32::MAX),
@@ -154,15 +158,8 @@ impl Session {
             behind: Cell::new(false),
             stalled_since: Cell::new(None),
             corked: Cell::new(false),
+            place_due: Cell::new(false),
             pace: Pace::default(),
-        }
-    }
-
-    /// What the client can read.
-    fn encoding(&self) -> Encoding {
-        Encoding {
-            codec: self.codec,
-            deflated: self.deflate,
         }
     }
 

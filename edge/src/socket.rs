@@ -10,6 +10,7 @@ mod records;
 mod stream;
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -22,6 +23,8 @@ use tls::TlsSocket;
 pub(crate) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsSocket>),
+    /// There is none: what is written stays in the outbox, and becomes the answer to a request.
+    None,
 }
 
 impl Socket {
@@ -31,6 +34,7 @@ impl Socket {
         match self {
             Self::Plain(tcp) => try_read(tcp, buffer),
             Self::Tls(tls) => tls.try_read(buffer),
+            Self::None => Err(ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -39,6 +43,7 @@ impl Socket {
         match self {
             Self::Plain(tcp) => tcp.try_write(bytes),
             Self::Tls(tls) => tls.try_write(bytes),
+            Self::None => Err(ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -48,6 +53,7 @@ impl Socket {
         match self {
             Self::Plain(tcp) => tcp.try_write_vectored(slices),
             Self::Tls(tls) => tls.try_write_vectored(slices),
+            Self::None => Err(ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -55,7 +61,7 @@ impl Socket {
     /// [`Socket::try_write_vectored`]: [`Socket::try_write`] takes nothing before.
     pub(crate) fn has_unsent(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::None => false,
             Self::Tls(tls) => tls.has_unsent(),
         }
     }
@@ -68,11 +74,24 @@ impl Socket {
         }
     }
 
+    /// Whether there may be something to read. Without a socket there never is.
+    pub(crate) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.tcp()
+            .map_or(Poll::Pending, |tcp| tcp.poll_read_ready(context).map(drop))
+    }
+
+    /// Whether something may be written. Without a socket that never is so.
+    pub(crate) fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.tcp()
+            .map_or(Poll::Pending, |tcp| tcp.poll_write_ready(context).map(drop))
+    }
+
     /// What lies below: to wait for it, to end it, and to read what nobody looks at.
-    pub(crate) fn tcp(&self) -> &TcpStream {
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.tcp(),
+            Self::Plain(tcp) => Some(tcp),
+            Self::Tls(tls) => Some(tls.tcp()),
+            Self::None => None,
         }
     }
 }
@@ -98,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_socket_is_no_larger_for_the_other_kind() {
-        assert_eq!(size_of::<Socket>(), size_of::<TcpStream>());
+    fn a_plain_socket_is_a_word_larger_at_most_for_the_other_kinds() {
+        assert!(size_of::<Socket>() <= size_of::<TcpStream>() + size_of::<usize>());
     }
 }

@@ -100,9 +100,9 @@ pub(crate) fn upgrade(request: &mut Request<Incoming>, compress: bool) -> Result
         let extension = HeaderValue::from_static(extension);
         head.headers.insert(SEC_WEBSOCKET_EXTENSIONS, extension);
     }
-    let encoding = Encoding {
-        codec,
-        deflated: extension.is_some(),
+    let encoding = match extension {
+        Some(_) => Encoding::deflated(codec),
+        None => Encoding::plain(codec),
     };
     Ok((Reply::from_parts(head, Full::new(Bytes::new())), encoding))
 }

@@ -40,12 +40,14 @@ use crate::session::state::Rules;
 use crate::session::{End, Session, heartbeat, identify};
 use crate::socket::tls::{self, Tls};
 
+pub(crate) use connection::Entered;
+
 /// One read from a socket takes at most this many bytes.
 const SCRATCH_BYTES: usize = 64 * 1024;
 const _: () = assert!(SCRATCH_BYTES >= tls::PLAINTEXT_BYTES);
 
 /// What clients read when the process stops.
-const STOPPING: &str = "the server is stopping: reconnect with back-off";
+pub(crate) const STOPPING: &str = "the server is stopping: reconnect with back-off";
 
 /// The pause after a failed accept, such as for want of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! Batches: updates encoded once, each a whole WebSocket frame, all in one piece of shared memory with an index.
+//! Batches: updates encoded once, each a whole WebSocket frame or event, all in one piece of shared memory with an index.
 //! A session sends any run of whole frames as a slice; who sends what is left to the edge.
 //!
 //! One publication costs its encoding (one copy into the batch), and its compression where that is wanted; a batch costs
@@ -11,8 +11,10 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 
 use crate::deflate::deflate;
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, Framing};
+use crate::event_stream;
 use crate::frame;
+use crate::position::{Epoch, Offset};
 use crate::push::UpdateRef;
 
 /// The index entry of one frame.
@@ -159,10 +161,11 @@ impl BatchBuilder {
     /// As [`Self::push`].
     pub fn push_as(&mut self, update: &UpdateRef<'_>, subject: u64) {
         let start = self.bytes.len();
-        if self.encoding.deflated {
-            self.write_deflated(update);
-        } else {
-            self.write(update);
+        match self.encoding.framing {
+            Framing::Frames => self.write(update),
+            Framing::Deflated => self.write_deflated(update),
+            Framing::Events => self.write_event(update, None),
+            Framing::EventsWithIds => self.write_event(update, update.epoch.zip(update.offset)),
         }
         position(self.bytes.len());
         self.entries.push(Entry {
@@ -220,6 +223,13 @@ impl BatchBuilder {
             self.bytes[start] |= frame::COMPRESSED;
         }
         self.bytes.extend_from_slice(body);
+    }
+
+    fn write_event(&mut self, update: &UpdateRef<'_>, place: Option<(&Epoch, Offset)>) {
+        let codec = self.encoding.codec;
+        // What stands around the message has at most 110 bytes.
+        self.bytes.reserve(size_guess(update) + 110);
+        event_stream::push_event(&mut self.bytes, place, |out| codec.encode_update(update, out));
     }
 
     /// Writes the frame's header into the bytes reserved for it, or makes room if the guess was wrong.

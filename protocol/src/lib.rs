@@ -73,6 +73,7 @@ pub mod batch;
 pub mod codec;
 pub mod deflate;
 pub mod encoding;
+pub mod event_stream;
 pub mod frame;
 
 mod text;

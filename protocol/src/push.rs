@@ -143,6 +143,7 @@ impl Update {
             payload: self.payload.as_ref(),
             subject: self.subject.as_deref(),
             offset: self.offset,
+            epoch: None,
             time: self.time.as_deref(),
             trace: self.trace.as_deref(),
             deleted: self.deleted,
@@ -161,6 +162,8 @@ pub struct UpdateRef<'a> {
     pub subject: Option<&'a str>,
     /// Where it is stored.
     pub offset: Option<Offset>,
+    /// The epoch of `offset`. Only events with ids carry it; clients of the others know it.
+    pub epoch: Option<&'a Epoch>,
     /// When it was stored.
     pub time: Option<&'a str>,
     /// The publisher's `traceparent`.
@@ -177,6 +180,7 @@ impl<'a> UpdateRef<'a> {
             payload,
             subject: None,
             offset: None,
+            epoch: None,
             time: None,
             trace: None,
             deleted: None,

@@ -174,9 +174,10 @@ impl Interest {
     /// Adds a subscriber of `worker` that can read `encoding`; it gets that without compression if the channel does not
     /// compress. Nothing if the interest is being closed.
     pub(crate) fn join(self: &Arc<Self>, worker: usize, encoding: Encoding) -> Option<Membership> {
-        let encoding = Encoding {
-            deflated: encoding.deflated && self.terms.compress,
-            ..encoding
+        let encoding = if self.terms.compress {
+            encoding
+        } else {
+            encoding.uncompressed()
         };
         let mut takers = self.lock();
         if takers.closed {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tailwater_protocol::batch::{BatchBuilder, subject_hash};
 use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::payload::PayloadRef;
+use tailwater_protocol::position::Epoch;
 use tailwater_protocol::push::{LostReason, UpdateRef};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -110,9 +111,21 @@ impl Pending {
         };
         let interest = self.interest.clone();
         let mut time = TimeText::default();
-        let update = publication.update(interest.channel(), &interest.terms.prefix, &mut time);
+        let epoch = self.epoch_for_ids();
+        let update = UpdateRef {
+            epoch: epoch.as_ref(),
+            ..publication.update(interest.channel(), &interest.terms.prefix, &mut time)
+        };
         self.encode(&update, subject, message.payload.len());
         first
+    }
+
+    /// The epoch of what is added now, if somebody wants ids with it.
+    fn epoch_for_ids(&self) -> Option<Epoch> {
+        let with_ids = |builder: &BatchBuilder| builder.encoding() == Encoding::EVENTS_WITH_IDS;
+        let wanted = self.builders.iter().any(with_ids);
+        let ordered = self.ordered.as_ref().filter(|_| wanted)?;
+        Some(ordered.stream.epoch())
     }
 
     /// The publication and the hash of its subject, if it is genuine and its turn has come.

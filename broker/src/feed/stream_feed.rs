@@ -16,6 +16,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tailwater_protocol::position::Epoch;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -87,6 +88,10 @@ impl StreamFeed {
 
     pub(super) fn life(&self) -> u32 {
         self.timeline.life().number
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.timeline.life().epoch
     }
 
     /// The publication, if the stream itself republished it: anybody who may publish there could forge it otherwise.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tailwater_protocol::batch::{BatchBuilder, subject_hash};
 use tailwater_protocol::encoding::Encoding;
+use tailwater_protocol::push::UpdateRef;
 
 use super::spans::{Source, Span};
 use crate::error::BrokerError;
@@ -53,6 +54,8 @@ pub(super) async fn fetch(
     let Some(durable) = &interest.durable else {
         return Ok(span);
     };
+    // Before the read: if the stream begins anew meanwhile, the caller throws away what was read.
+    let epoch = durable.timeline.life().epoch;
     let channel = interest.channel();
     let batch = usize::try_from(width(interest) + 1).unwrap_or(usize::MAX);
     let request = Get {
@@ -83,10 +86,12 @@ pub(super) async fn fetch(
         {
             // As the feed tells subjects apart, so that what it has passed on is known again.
             let subject = subject_hash(publication.subject);
-            builder.push_as(
-                &publication.update(channel, prefix, &mut TimeText::default()),
-                subject,
-            );
+            let mut time = TimeText::default();
+            let update = UpdateRef {
+                epoch: Some(&epoch),
+                ..publication.update(channel, prefix, &mut time)
+            };
+            builder.push_as(&update, subject);
         }
         span.to = offset;
     }

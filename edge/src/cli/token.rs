@@ -46,6 +46,9 @@ pub(super) struct Token {
     /// What its bearer may ask by `request`; repeat for more
     #[arg(long, value_name = "PATTERN")]
     request: Vec<String>,
+    /// Its bearer is a service: it may publish where clients may not, on what `--publish` names
+    #[arg(long, requires = "publish")]
+    service: bool,
     /// What the server subscribes its bearer to; repeat for more
     #[arg(long, value_name = "CHANNEL")]
     channel: Vec<String>,
@@ -105,9 +108,12 @@ impl Token {
             ("channels", &self.channel),
         ];
         let given = grants.into_iter().filter(|(_, patterns)| !patterns.is_empty());
-        let grants: Map<String, Value> = given
+        let mut grants: Map<String, Value> = given
             .map(|(name, patterns)| (name.to_owned(), json!(patterns)))
             .collect();
+        if self.service {
+            grants.insert("service".to_owned(), json!(true));
+        }
         if !grants.is_empty() {
             put("tailwater", Value::Object(grants));
         }

@@ -14,8 +14,7 @@ use jsonwebtoken::Algorithm;
 
 use super::error::{Mistakes, Place};
 use super::secret::SecretSource;
-use super::settings::{Section, Settings};
-use super::suggest;
+use super::settings::{Section, Settings, one_of};
 use crate::client::Trust;
 
 pub use self::url::KeyUrl;
@@ -233,19 +232,6 @@ fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
         ("EdDSA", EdDSA),
     ];
     one_of(text, "a signature that is known here", all)
-}
-
-fn one_of<T, const N: usize>(text: &str, what: &str, all: [(&'static str, T); N]) -> Result<T, String> {
-    let names = all.each_ref().map(|(name, _)| *name);
-    let found = all.into_iter().find(|(name, _)| *name == text);
-    found.map(|(_, value)| value).ok_or_else(|| {
-        let hint = suggest::nearest_word(text, &names).map(|name| format!("; did you mean `{name}`?"));
-        format!(
-            "holds `{text}`, which is not {what}: use {}{}",
-            names.join(", "),
-            hint.unwrap_or_default()
-        )
-    })
 }
 
 /// The name of a cookie is a token (RFC 6265 section 4.1.1, RFC 9110 section 5.6.2).

@@ -69,6 +69,7 @@ pub(super) const TABLES: &[&str] = &[
     "nats.tls",
     "tls",
     "websocket",
+    "http",
     "proxy",
     "origin",
     "limits",
@@ -252,6 +253,8 @@ pub(super) const KEYS: &[Key] = &[
     key("websocket.hello_timeout_secs", "10", integer(1, 300, "seconds"), "how long a client may take to send `connect` with a token, where no namespace admits it without"),
     key("websocket.max_channels_per_session", "256", integer(1, 65_536, "channels"), "subscriptions of one client at a time"),
     key("websocket.max_connections", "0", integer(0, 10_000_000, "connections"), "clients at a time; 0: what the limit on open files allows"),
+
+    key("http.transports", "sse,poll,command,publish", Kind::Texts, "what is served beside the WebSocket, under paths beside its own: `sse` (server-sent events), `poll` (long and short polling), `command` (commands of those who listen so), `publish` (publications of services); see *Without a WebSocket*"),
 
     optional("proxy.trusted", Kind::Texts, "addresses of the proxies in front, such as `10.0.0.0/8`: only they may say who a client is; see *Limits*"),
     key("proxy.header", "x-forwarded-for", Kind::Word(&["x-forwarded-for", "forwarded"]), "the header in which they do"),

@@ -247,3 +247,24 @@ impl Section<'_> {
         schema::find(&parts).unwrap_or_else(|| unreachable!("{path} stands in schema::KEYS"))
     }
 }
+
+/// The value of this name.
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub(super) fn one_of<T, const N: usize>(
+    text: &str,
+    what: &str,
+    all: [(&'static str, T); N],
+) -> Result<T, String> {
+    let names = all.each_ref().map(|(name, _)| *name);
+    let found = all.into_iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| value).ok_or_else(|| {
+        let hint = super::suggest::nearest_word(text, &names).map(|name| format!("; did you mean `{name}`?"));
+        format!(
+            "holds `{text}`, which is not {what}: use {}{}",
+            names.join(", "),
+            hint.unwrap_or_default()
+        )
+    })
+}

@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use tailwater_broker::feed::{Delivery, InterestId, Membership};
-use tailwater_protocol::codec::Codec;
 use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::position::{Epoch, Offset};
 use tailwater_protocol::push::{Lost, LostReason, Push};
@@ -70,6 +69,11 @@ impl Hub {
         let seated = audience.sessions.get(seat.place)?.as_ref()?;
         let after = seated.after.get();
         (after != BEHIND).then(|| after.max(audience.tip().unwrap_or(0)))
+    }
+
+    /// Whether somebody is on the way through the audience.
+    pub(crate) fn is_walking(&self, key: AudienceKey) -> bool {
+        self.audiences.get(&key).is_some_and(|audience| audience.walking)
     }
 
     /// Everything up to here was certainly passed on by the feed.
@@ -240,7 +244,7 @@ async fn tell_position(hub: &RefCell<Hub>, interest: InterestId, from: u64, offs
             if standing.certain >= offset {
                 continue;
             }
-            position(encoding.codec, channel, &standing.epoch, offset)
+            position(encoding, channel, &standing.epoch, offset)
         };
         let tip = hub.borrow().tip(key).unwrap_or(0);
         hub.borrow_mut().advance(key, offset);
@@ -268,7 +272,7 @@ async fn tell_position(hub: &RefCell<Hub>, interest: InterestId, from: u64, offs
 
 /// A `position` push.
 pub(crate) fn position(
-    codec: Codec,
+    encoding: Encoding,
     channel: &tailwater_protocol::channel::Channel,
     epoch: &Epoch,
     offset: u64,
@@ -278,7 +282,7 @@ pub(crate) fn position(
         offset: Offset::new(offset).ok()?,
         epoch: epoch.clone(),
     };
-    Some(codec.encode_frame(&push.into()))
+    Some(encoding.encode(&push.into()))
 }
 
 /// The stream began anew: everybody is told, and reads it from its start.
@@ -297,7 +301,7 @@ async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, life: u3
     });
     for (key, channel) in keys.into_iter().zip(channels) {
         let Some(channel) = channel else { continue };
-        let codec = key.1.codec;
+        let encoding = key.1;
         let lost = Lost {
             channel: channel.clone(),
             from: None,
@@ -305,8 +309,8 @@ async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, life: u3
             count: None,
             reason: LostReason::EpochChanged,
         };
-        let lost = codec.encode_frame(&Push::Lost(lost).into());
-        let Some(position) = position(codec, &channel, epoch, 0) else {
+        let lost = encoding.encode(&Push::Lost(lost).into());
+        let Some(position) = position(encoding, &channel, epoch, 0) else {
             return;
         };
         walk(hub, key, |_, seated| {

@@ -45,6 +45,8 @@ pub(crate) struct Grants {
     pub(crate) request: Option<Patterns>,
     /// What the server subscribes the session to by itself.
     pub(crate) channels: Vec<Channel>,
+    /// Its bearer is a service: it publishes where clients may not, on what `publish` names.
+    pub(crate) service: bool,
 }
 
 /// What an operation is allowed on, and what of that is denied nevertheless.
@@ -90,6 +92,11 @@ impl Grants {
             publish: operation("publish")?,
             request: operation("request")?,
             channels: channels(tailwater.get("channels"), all)?,
+            service: match tailwater.get("service") {
+                None => false,
+                Some(Value::Bool(service)) => *service,
+                Some(_) => return Err(refusal("`tailwater.service` of the token must be true or false")),
+            },
         })
     }
 }

@@ -82,6 +82,7 @@ impl Identity {
                 publish: answer.publish.or_else(|| self.grants.publish.clone()),
                 request: answer.request.or_else(|| self.grants.request.clone()),
                 channels,
+                service: self.grants.service,
             },
             claims,
         }
@@ -105,6 +106,12 @@ impl Identity {
     /// whom.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.user.is_none() && self.claims.is_empty()
+    }
+
+    /// Whether it is a service whose own token names the channel as one that it publishes on.
+    pub(crate) fn publishes_as_service(&self, channel: &Channel) -> bool {
+        let own = self.grants.publish.as_ref();
+        self.grants.service && own.is_some_and(|own| own.allows(channel.pattern()))
     }
 
     /// Whether it may do this on a channel of this namespace. What is denied, by the namespace or by the token, is denied

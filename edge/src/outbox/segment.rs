@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use tailwater_protocol::batch::Batch;
 use tailwater_protocol::channel::Channel;
-use tailwater_protocol::codec::Codec;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
 use crate::config::SlowConsumer;
@@ -50,7 +50,7 @@ impl Segment {
     }
 
     /// Turns a notice into the message that the client reads.
-    pub(super) fn encode(&mut self, codec: Codec) {
+    pub(super) fn encode(&mut self, encoding: Encoding) {
         if let Segment::Lost { channel, count } = self {
             let push = Push::Lost(Lost {
                 channel: channel.clone(),
@@ -59,7 +59,7 @@ impl Segment {
                 count: Some(*count),
                 reason: LostReason::SlowConsumer,
             });
-            *self = Segment::Message(codec.encode_frame(&push.into()));
+            *self = Segment::Message(encoding.encode(&push.into()));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Drops and replacements never tear a frame, are always announced, and keep to the bound.
 
 use tailwater_protocol::batch::{Batch, BatchBuilder};
+use tailwater_protocol::codec::Codec;
 use tailwater_protocol::message::ServerBody;
 use tailwater_protocol::payload::{Payload, PayloadRef};
 use tailwater_protocol::push::{Push, UpdateRef};
@@ -59,7 +60,7 @@ fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
     let mut written = Vec::new();
     while !outbox.is_empty() {
         let mut slices = [IoSlice::new(&[]); 8];
-        let used = outbox.fill(Codec::Json, &mut slices);
+        let used = outbox.fill(Codec::Json.into(), &mut slices);
         let next: Vec<u8> = slices[..used]
             .iter()
             .flat_map(|slice| slice.iter().copied())

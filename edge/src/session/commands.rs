@@ -22,6 +22,7 @@ use super::{Session, Subscription, history, hook, identify, pace, request, start
 use crate::config::{Delivery, Namespace, SlowConsumer};
 use crate::identity::Identity;
 use crate::outbox::Outbox;
+use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// When a client should try again after `unavailable`, in milliseconds.
@@ -30,14 +31,25 @@ pub(super) const RETRY_AFTER_MS: u32 = 2000;
 /// How long a stream has to acknowledge a publication.
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A command of a client, or what is wrong with it.
+pub(super) type Decoded = Result<CommandMessage, ErrorMessage>;
+
 /// Carries out the commands of one message, in their order.
-pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[u8]) {
-    for (index, command) in session.codec.decode_commands(body).into_iter().enumerate() {
+pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, commands: Vec<Decoded>) {
+    let limit = worker.config().outbox.max_bytes;
+    for (index, command) in commands.into_iter().enumerate() {
         // The first was counted as a message.
         if index > 0 {
             pace::next_command(session, worker).await;
         }
-        room(session, worker.config().outbox.max_bytes, Outbox::bytes).await;
+        if let Socket::None = session.socket
+            && session.outbox.borrow().bytes() >= limit
+        {
+            // Nobody writes from it before the request is done.
+            refuse(session, too_much(&command, limit));
+            continue;
+        }
+        room(session, limit, Outbox::bytes).await;
         if session.is_ending() {
             return;
         }
@@ -58,6 +70,19 @@ pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, body: &[
     }
 }
 
+/// The answers before this command fill what one request may be answered with.
+fn too_much(command: &Decoded, limit: usize) -> ErrorMessage {
+    let id = match command {
+        Ok(message) => message.id,
+        Err(error) => error.id,
+    };
+    let message = format!("the answers come to more than {limit} bytes: ask for less in one request");
+    ErrorMessage {
+        id,
+        ..ErrorMessage::new(ErrorCode::Limit, message)
+    }
+}
+
 /// Waits until less than `limit` of what `measure` counts is in the outbox, or less than there is memory for, and writes
 /// from it meanwhile: a few bytes of commands may have megabytes of answers, and who does not read them does not get to
 /// ask more.
@@ -65,7 +90,7 @@ pub(super) async fn room(session: &Session, limit: usize, measure: fn(&Outbox) -
     poll_fn(|context| {
         let is_full = |outbox: &Outbox| measure(outbox) >= outbox.allowance(limit);
         while !session.is_ending() && is_full(&session.outbox.borrow()) {
-            if session.socket.tcp().poll_write_ready(context).is_pending() {
+            if session.socket.poll_write_ready(context).is_pending() {
                 return Poll::Pending;
             }
             session.flush();
@@ -77,12 +102,21 @@ pub(super) async fn room(session: &Session, limit: usize, measure: fn(&Outbox) -
 
 /// Subscribes to the channels that the server joins for a client, as if it had asked without an id.
 pub(super) async fn join(session: &Rc<Session>, worker: &Rc<Worker>, channels: Vec<Channel>) {
-    for channel in channels {
-        let subscribe = Subscribe {
-            channel,
-            since: None,
-            latest: false,
-        };
+    let subscribe = |channel| Subscribe {
+        channel,
+        since: None,
+        latest: false,
+    };
+    subscribe_all(session, worker, channels.into_iter().map(subscribe)).await;
+}
+
+/// Subscribes, as if the client had asked without an id.
+pub(super) async fn subscribe_all(
+    session: &Rc<Session>,
+    worker: &Rc<Worker>,
+    subscribes: impl Iterator<Item = Subscribe>,
+) {
+    for subscribe in subscribes {
         let joined = Box::pin(carry_out(session, worker, None, Command::Subscribe(subscribe))).await;
         if let Err(error) = joined {
             refuse(session, error);
@@ -167,7 +201,7 @@ async fn subscribe(
 ) -> Result<(), ErrorMessage> {
     let joined = worker
         .feed()
-        .join(worker.index(), session.encoding(), &channel, &terms(namespace))
+        .join(worker.index(), session.encoding, &channel, &terms(namespace))
         .await;
     let membership = joined.map_err(|error| broker_error(&error, &channel))?;
     // The answer and the seat in one step: no publication can come between them.
@@ -285,9 +319,9 @@ pub(super) fn broker_error(error: &BrokerError, channel: &Channel) -> ErrorMessa
 }
 
 pub(super) fn answer(session: &Session, id: Option<u32>, reply: Reply) {
-    session.push_message(session.codec.encode_frame(&ServerMessage::reply(id, reply)));
+    session.push_message(session.encoding.encode(&ServerMessage::reply(id, reply)));
 }
 
 pub(super) fn refuse(session: &Session, error: ErrorMessage) {
-    session.push_message(session.codec.encode_frame(&Push::Error(error).into()));
+    session.push_message(session.encoding.encode(&Push::Error(error).into()));
 }

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use tailwater_protocol::batch::Batch;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::frame::{self, Opcode};
 use tokio::time::Instant;
 
 use super::{End, Session};
 use crate::config::SlowConsumer;
 use crate::outbox::OutboxLimits;
+use crate::socket::Socket;
 
 /// Bytes of durable channels that may wait for one client; beyond it, it reads on at its own pace.
 pub(super) const STORED_BYTES: usize = 64 * 1024;
@@ -81,6 +83,10 @@ impl Session {
         if frames.is_empty() || self.is_ending() {
             return frames.len();
         }
+        if self.encoding == Encoding::EVENTS {
+            self.place_due.set(true);
+            self.wake();
+        }
         let entries = batch.entries();
         let base = entries[frames.start].start as usize;
         let end_of = |frame: usize| match entries.get(frame + 1) {
@@ -128,7 +134,8 @@ impl Session {
 
     /// Something waits for the client.
     pub(super) fn waits(&self) {
-        if self.stalled_since.get().is_none() {
+        // Without a socket nobody could take anything yet.
+        if self.stalled_since.get().is_none() && !matches!(self.socket, Socket::None) {
             self.stalled_since.set(Some(Instant::now()));
         }
         self.wake();
@@ -187,7 +194,7 @@ impl Session {
         let mut outbox = self.outbox.borrow_mut();
         while !outbox.is_empty() || self.socket.has_unsent() {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = outbox.fill(self.codec, &mut slices);
+            let used = outbox.fill(self.encoding, &mut slices);
             match self.socket.try_write_vectored(&slices[..used]) {
                 Ok(written) => {
                     outbox.advance(written);

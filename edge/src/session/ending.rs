@@ -3,6 +3,7 @@
 //! A socket that is closed while the peer's bytes lie unread resets the connection and may destroy the
 //! close frame on its way; so after our last byte we read until the peer is done, for a limited time and so much.
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
 
 use bytes::Bytes;
@@ -22,24 +23,23 @@ const LAST_BYTES: usize = 16 * 1024 * 1024;
 pub(super) async fn close(session: &Session, worker: &Worker, end: End) {
     let frame = match end {
         End::Broken => return,
+        End::Done => Bytes::new(),
         End::Echo(None) => frame::frame(Opcode::Close, &[]),
         End::Echo(Some(code)) => frame::frame(Opcode::Close, &code.to_be_bytes()),
-        End::Close(code, reason) => close_frame(code, reason),
+        End::Close(code, reason) => session.encoding.close(code.code(), reason),
         End::Cut(code, reason) => {
             session.outbox.borrow_mut().clear();
-            close_frame(code, reason)
+            session.encoding.close(code.code(), reason)
         }
     };
-    session.outbox.borrow_mut().push_message(frame);
+    if !frame.is_empty() {
+        session.outbox.borrow_mut().push_message(frame);
+    }
     let timeout = worker.config().websocket.close_timeout;
     if matches!(end, End::Close(CloseCode::Drain, _)) {
         write_out(session).await;
     }
     let _ = tokio::time::timeout(timeout, finish(session, worker)).await;
-}
-
-fn close_frame(code: CloseCode, reason: &str) -> Bytes {
-    frame::close_frame_raw(code.code(), reason)
 }
 
 /// Writes until nothing is left to write or the connection breaks.
@@ -49,9 +49,7 @@ async fn write_out(session: &Session) {
         if session.end.get() == Some(End::Broken) || !session.has_backlog() {
             return;
         }
-        if session.socket.tcp().writable().await.is_err() {
-            return session.end(End::Broken);
-        }
+        poll_fn(|context| session.socket.poll_write_ready(context)).await;
     }
 }
 
@@ -62,7 +60,7 @@ async fn finish(session: &Session, worker: &Worker) {
     if session.end.get() == Some(End::Broken) {
         return;
     }
-    let tcp = session.socket.tcp();
+    let Some(tcp) = session.socket.tcp() else { return };
     if SockRef::from(tcp).shutdown(std::net::Shutdown::Write).is_err() {
         return;
     }

@@ -7,9 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tailwater_protocol::close::CloseCode;
-use tailwater_protocol::frame::{self, Opcode};
 use tokio::time::MissedTickBehavior;
 
 use super::{End, Session, shedding};
@@ -59,8 +57,9 @@ fn each(worker: &Worker, turn: usize, interval: usize, act: impl Fn(&Session)) {
 
 impl Session {
     fn ping(&self) {
-        self.awaiting_pong.set(true);
-        self.push_message(ping_frame());
+        // Who reads events cannot answer: TCP itself notices that it is gone.
+        self.awaiting_pong.set(!self.encoding.is_events());
+        self.push_message(self.encoding.ping());
     }
 
     /// A client that takes nothing of what waits for it is gone, or as good as gone.
@@ -81,8 +80,4 @@ impl Session {
             self.end(End::Cut(CloseCode::PingTimeout, CloseCode::PingTimeout.reason()));
         }
     }
-}
-
-fn ping_frame() -> Bytes {
-    frame::frame(Opcode::Ping, &[])
 }

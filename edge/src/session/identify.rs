@@ -83,7 +83,7 @@ pub(crate) async fn begin(
         Beginning::Refused(error, end) => (Some(Push::Error(error)), Some(end)),
     };
     if let Some(push) = push {
-        answer.extend_from_slice(&session.codec.encode_frame(&push.into()));
+        answer.extend_from_slice(&session.encoding.encode(&push.into()));
     }
     if !answer.is_empty() {
         session.push_message(answer.into());
@@ -92,6 +92,28 @@ pub(crate) async fn begin(
         session.end(end);
     }
     session.identity.borrow().grants.channels.clone()
+}
+
+/// Says who the client of one request is. Unlike a handshake, it can be told by a status why it is refused.
+///
+/// # Errors
+/// What it is told.
+pub(crate) async fn admit(
+    session: &Session,
+    worker: &Worker,
+    token: Option<Result<Secret, ErrorMessage>>,
+) -> Result<Connected, ErrorMessage> {
+    match decide(session, worker, token).await {
+        Beginning::Known(identity) => {
+            become_somebody(session, worker, identity).map_err(|(error, _)| error)?;
+            Ok(connected(session, worker))
+        }
+        Beginning::Unknown => Err(ErrorMessage::new(
+            ErrorCode::Unauthenticated,
+            "there is nothing here for anonymous clients: send a token",
+        )),
+        Beginning::Refused(error, _) => Err(error),
+    }
 }
 
 fn without_token(worker: &Worker) -> Beginning {
@@ -179,7 +201,7 @@ pub(super) async fn connect(
     }
     let channels = session.identity().grants.channels.clone();
     let connected = ServerMessage::connected(id, connected(session, worker));
-    session.push_message(session.codec.encode_frame(&connected));
+    session.push_message(session.encoding.encode(&connected));
     Ok(channels)
 }
 
@@ -290,7 +312,7 @@ impl Session {
                     grace.as_secs()
                 );
                 let expired = ErrorMessage::new(ErrorCode::TokenExpired, message);
-                self.push_message(self.codec.encode_frame(&Push::Error(expired).into()));
+                self.push_message(self.encoding.encode(&Push::Error(expired).into()));
             }
             Due::Grace(at) if now >= at => {
                 self.end(End::Close(

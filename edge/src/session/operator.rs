@@ -6,6 +6,7 @@ use tailwater_protocol::reply::Reply;
 
 use super::{Hex, Session, commands};
 use crate::control::sessions::Description;
+use crate::socket::Socket;
 use crate::worker::Worker;
 
 impl Session {
@@ -51,8 +52,12 @@ impl Session {
             token_id: identity.token_id.clone(),
             expires_at: identity.expires_at,
             remote_addr: self.remote_addr.to_string(),
-            transport: "websocket",
-            codec: match self.codec {
+            transport: match (self.encoding.is_events(), &self.socket) {
+                (false, _) => "websocket",
+                (true, Socket::None) => "poll",
+                (true, _) => "sse",
+            },
+            codec: match self.encoding.codec {
                 Codec::Json => "json",
                 Codec::MessagePack => "msgpack",
             },

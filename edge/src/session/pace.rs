@@ -36,7 +36,7 @@ pub(super) async fn keep(session: &Session, worker: &Worker) {
                     retry_after_ms: Some(u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX)),
                     ..ErrorMessage::new(ErrorCode::RateLimited, sentence)
                 };
-                session.push_message(session.codec.encode_frame(&Push::Error(error).into()));
+                session.push_message(session.encoding.encode(&Push::Error(error).into()));
                 let code = CloseCode::RateLimited;
                 session.end(End::Close(code, code.reason()));
             }

@@ -234,7 +234,7 @@ impl Session {
         let channel = &held.channel;
         if let Some(lost) = chunk.lost.and_then(|lost| behind.tell(lost)) {
             let lost = lost_push(channel, lost, LostReason::Trimmed);
-            self.push_message(self.codec.encode_frame(&lost.into()));
+            self.push_message(self.encoding.encode(&lost.into()));
         }
         let before = behind.cursor.offset();
         let mut cursor = chunk.to.max(before);
@@ -267,7 +267,7 @@ impl Session {
                 if held.fed.is_empty()
                     && let Some(frame) = hub
                         .epoch(key)
-                        .and_then(|epoch| position(self.codec, channel, epoch, cursor))
+                        .and_then(|epoch| position(self.encoding, channel, epoch, cursor))
                 {
                     self.push_message(frame);
                 }

@@ -24,6 +24,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::commands::{RETRY_AFTER_MS, terms};
 use super::{Hex, Session, state};
 use crate::config::Namespace;
+use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// Bytes of answers that may wait, in all sessions of one worker, for room in an outbox.
@@ -87,7 +88,7 @@ pub(super) fn begin(
         let message = format!("`{channel}` takes no requests");
         return Err(state::refusal(ErrorCode::Internal, message, Some(channel)));
     };
-    let (codec, session_id) = (session.codec, Hex(session.id).to_string());
+    let (encoding, session_id) = (session.encoding, Hex(session.id).to_string());
     let prefix = terms(namespace).prefix;
     let longest = namespace.request_timeout;
     let asked = request
@@ -114,7 +115,7 @@ pub(super) fn begin(
         Answered {
             id,
             channel: request.channel,
-            frame: codec.encode_frame(&message),
+            frame: encoding.encode(&message),
         }
     };
     let mut requests = session.requests.borrow_mut();
@@ -137,6 +138,10 @@ impl Session {
             }
             match waiting.asked.poll_next_unpin(context) {
                 Poll::Ready(Some(answered)) if has_room => self.push_message(answered.frame),
+                // Nobody writes from the outbox of a single request before it is done.
+                Poll::Ready(Some(answered)) if matches!(self.socket, Socket::None) => {
+                    self.tell_dropped(&answered)
+                }
                 Poll::Ready(Some(answered)) => match hold(worker, &answered.frame) {
                     Some(held) => waiting.held.push_back(held),
                     None => self.tell_dropped(&answered),
@@ -156,7 +161,12 @@ impl Session {
             "the service has answered, but too much waits for this client already: read faster, or ask less";
         let channel = Some(&answered.channel);
         let error = state::refusal(ErrorCode::Timeout, message.to_owned(), channel);
-        self.push_message(self.codec.encode_frame(&told(answered.id, error)));
+        self.push_message(self.encoding.encode(&told(answered.id, error)));
+    }
+
+    /// Whether the client waits for a service.
+    pub(super) fn has_requests(&self) -> bool {
+        self.requests.borrow().len() > 0
     }
 
     /// Gives up all requests; answers that still come are ignored.

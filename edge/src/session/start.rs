@@ -8,7 +8,9 @@ use tailwater_broker::feed::{Membership, Terms};
 use tailwater_broker::history::{Cursor, Latest};
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::command::Subscribe;
+use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
+use tailwater_protocol::message::ServerMessage;
 use tailwater_protocol::position::{Epoch, Offset, Since};
 use tailwater_protocol::push::{Lost, LostReason, Push};
 use tailwater_protocol::reply::{Reply, Subscribed};
@@ -16,8 +18,10 @@ use tokio::time::timeout;
 
 use super::behind::{Behind, Fed};
 use super::commands::{answer, broker_error};
+use super::places::Standing;
 use super::recovery::lost_push;
 use super::{Session, Subscription, state};
+use crate::hub::position;
 use crate::worker::Worker;
 
 /// How long NATS is given to say what is missing.
@@ -38,7 +42,7 @@ pub(super) async fn subscribe(
     let failed = |error: BrokerError| broker_error(&error, channel);
     let joined = worker
         .feed()
-        .join(worker.index(), session.encoding(), channel, terms)
+        .join(worker.index(), session.encoding, channel, terms)
         .await;
     let membership = joined.map_err(failed)?;
     let prepared = timeout(TIMEOUT, prepare(worker, &membership, &subscribe)).await;
@@ -98,12 +102,23 @@ fn enter(
     start: &Start,
     latest: Option<&Latest>,
 ) {
-    answer(session, id, Reply::Subscribed(start.answer(channel)));
+    let subscribed = ServerMessage::reply(id, Reply::Subscribed(start.answer(channel)));
+    // Who loses an event stream before the last values are all there is to get them again.
+    let encoding = match latest {
+        Some(_) if session.encoding.is_events() => Encoding::EVENTS,
+        _ => session.encoding,
+    };
+    session.push_message(encoding.encode(&subscribed));
     if let Some(notice) = start.notice(channel) {
-        session.push_message(session.codec.encode_frame(&notice.into()));
+        session.push_message(session.encoding.encode(&notice.into()));
     }
     if let Some(latest) = latest {
         session.push_batch(&latest.batch, channel);
+        if session.encoding.is_events()
+            && let Some(position) = position(session.encoding, channel, &start.epoch, latest.upto)
+        {
+            session.push_message(position);
+        }
     }
     let interest = membership.interest().clone();
     let tip = interest.place().map_or(start.tip, |place| place.tip);
@@ -147,24 +162,7 @@ pub(super) fn tell_position(
     id: Option<u32>,
     channel: Channel,
 ) -> Result<(), ErrorMessage> {
-    let standing = {
-        let subscriptions = session.subscriptions.borrow();
-        let hub = worker.hub().borrow();
-        subscriptions
-            .iter()
-            .find(|held| held.channel == channel)
-            .and_then(|held| {
-                let encoding = held.membership.encoding();
-                let key = (held.seat.interest, encoding);
-                let has = match &held.behind {
-                    Some(behind) => behind.cursor.offset(),
-                    None => hub.has(held.seat, encoding)?,
-                };
-                let offset = held.fed.certain(has, hub.certain(key));
-                Some((Offset::new(offset).ok(), hub.epoch(key).cloned()))
-            })
-    };
-    let Some((offset, epoch)) = standing else {
+    let Some(Standing { offset, epoch }) = session.standing(worker, &channel) else {
         let message = format!("`{channel}` is not subscribed any more");
         return Err(state::refusal(ErrorCode::Unavailable, message, Some(&channel)));
     };

@@ -156,7 +156,7 @@ fn decide_publish(publish: Publish, rules: &Rules<'_>) -> Result<Action, ErrorMe
         return Err(refusal(ErrorCode::BadMessage, message, Some(channel)));
     }
     let namespace = rules.resolve(Operation::Publish, channel)?;
-    if !namespace.publish {
+    if !namespace.publish && !rules.identity.publishes_as_service(channel) {
         let message = format!("clients may not publish to `{channel}`");
         return Err(refusal(ErrorCode::Forbidden, message, Some(channel)));
     }

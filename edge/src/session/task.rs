@@ -1,4 +1,4 @@
-//! The task that owns one client: reads its commands, finishes writes that the socket did not take at
+//! The task that owns the client of one WebSocket: reads its commands, finishes writes that the socket did not take at
 //! once, ends the connection properly.
 
 use std::future::poll_fn;
@@ -18,14 +18,14 @@ use crate::transport::websocket::{Inbound, MessageReader, Violation};
 use crate::worker::Worker;
 
 /// What a session's task has to do.
-enum Event {
+pub(super) enum Event {
     Readable,
     Writable,
     End(End),
 }
 
 impl Session {
-    fn poll_event(
+    pub(super) fn poll_event(
         &self,
         worker: &Worker,
         context: &mut Context<'_>,
@@ -42,11 +42,11 @@ impl Session {
             let outbox = self.outbox.borrow();
             outbox.bytes() >= outbox.allowance(outbox_limit)
         };
-        if self.has_backlog() && self.socket.tcp().poll_write_ready(context).is_ready() {
+        if self.has_backlog() && self.socket.poll_write_ready(context).is_ready() {
             return Poll::Ready(Event::Writable);
         }
         // Who does not read our answers does not get to ask more.
-        if !asks_too_much && self.socket.tcp().poll_read_ready(context).is_ready() {
+        if !asks_too_much && self.socket.poll_read_ready(context).is_ready() {
             return Poll::Ready(Event::Readable);
         }
         Poll::Pending
@@ -70,7 +70,10 @@ impl First {
 
 /// Serves one client until it leaves.
 pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, first: Option<Box<First>>) {
-    let mut reader = MessageReader::new(worker.config().websocket.max_message_bytes, session.deflate);
+    let mut reader = MessageReader::new(
+        worker.config().websocket.max_message_bytes,
+        session.encoding.is_deflated(),
+    );
     let mut input = Vec::new();
     let mut catch_up = CatchUp::new(&session, &worker);
     if let Some(first) = first {
@@ -95,9 +98,14 @@ pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, first: Option<
     };
     drop(catch_up);
     drop(reader);
-    leave(&session, &worker);
+    finish(&session, &worker, end).await;
+}
+
+/// Gives up what the session holds, and ends its connection.
+pub(super) async fn finish(session: &Session, worker: &Worker, end: End) {
+    leave(session, worker);
     tracing::debug!(session_id = %Hex(session.id), remote_addr = %session.remote_addr, ?end, "session ends");
-    Box::pin(ending::close(&session, &worker, end)).await;
+    Box::pin(ending::close(session, worker, end)).await;
 }
 
 /// Reads what the socket has into messages.
@@ -137,7 +145,7 @@ async fn serve(
 }
 
 /// Waits for `acting`, which may have to wait for NATS, and goes on writing meanwhile.
-async fn alongside(
+pub(super) async fn alongside(
     session: &Rc<Session>,
     worker: &Rc<Worker>,
     mut acting: Pin<Box<impl Future<Output = ()>>>,
@@ -153,7 +161,7 @@ async fn alongside(
         session.poll_requests(worker, context);
         while !session.is_ending()
             && session.has_backlog()
-            && session.socket.tcp().poll_write_ready(context).is_ready()
+            && session.socket.poll_write_ready(context).is_ready()
         {
             session.flush();
         }
@@ -196,10 +204,11 @@ async fn act(session: &Rc<Session>, worker: &Rc<Worker>, input: Vec<Inbound>, vi
 
 /// Acts on one message, of the kind that `codec` uses.
 async fn commands(session: &Rc<Session>, worker: &Rc<Worker>, codec: Codec, body: &[u8]) {
-    if codec == session.codec {
-        return commands::execute(session, worker, body).await;
+    if codec == session.encoding.codec {
+        let commands = codec.decode_commands(body);
+        return commands::execute(session, worker, commands).await;
     }
-    let reason = match session.codec {
+    let reason = match session.encoding.codec {
         Codec::Json => "this session speaks JSON: send text messages",
         Codec::MessagePack => "this session speaks MessagePack: send binary messages",
     };

@@ -74,7 +74,7 @@ impl Stream {
             return Poll::Ready(Ok(self.held.len() - before));
         }
         loop {
-            ready!(self.socket.tcp().poll_write_ready(context))?;
+            ready!(self.socket.poll_write_ready(context));
             match self.socket.try_write_vectored(slices) {
                 Ok(0) if self.socket.has_unsent() => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -99,6 +99,7 @@ impl AsyncRead for Stream {
             let tls = match &mut this.socket {
                 Socket::Plain(tcp) => return Pin::new(tcp).poll_read(context, buffer),
                 Socket::Tls(tls) => tls,
+                Socket::None => return Poll::Ready(Ok(())),
             };
             ready!(tls.tcp().poll_read_ready(context))?;
             match tls.receive(|bytes| this.decrypted.extend_from_slice(bytes)) {
@@ -141,6 +142,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.announce_end();
         ready!(self.as_mut().poll_flush(context))?;
-        Poll::Ready(SockRef::from(self.socket.tcp()).shutdown(Shutdown::Write))
+        let tcp = self.socket.tcp();
+        Poll::Ready(tcp.map_or(Ok(()), |tcp| SockRef::from(tcp).shutdown(Shutdown::Write)))
     }
 }

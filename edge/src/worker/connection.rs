@@ -6,19 +6,21 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tailwater_protocol::close::CloseCode;
+use tailwater_protocol::command::Subscribe;
 use tailwater_protocol::encoding::Encoding;
 use tokio::net::TcpStream;
 
 use super::{STOPPING, Worker};
 use crate::connections::Admission;
 use crate::hooks::KeptHeaders;
-use crate::http;
+use crate::http::{self, Caller, Transport};
 use crate::limits::memory::Counted;
 use crate::limits::refusal::Refusal;
 use crate::limits::{Place, proxy_protocol};
 use crate::outbox::Outbox;
-use crate::session::{self, End, First, Session, identify};
+use crate::session::{self, End, First, Session, event_stream, identify};
 use crate::socket::{Socket, Stream};
+use crate::transport;
 
 /// How long a client may take to be told that it is not let in: a TLS handshake and a request.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -28,7 +30,10 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: TcpStream, peer: SocketAdd
     // All before the session is large and short: in a box that is gone before the session begins.
     if let Some(begun) = Box::pin(begin(&worker, socket, peer)).await {
         let session = begun.entered.session.clone();
-        session::run(session, worker.clone(), begun.first).await;
+        match begun.task {
+            Task::WebSocket(first) => session::run(session, worker.clone(), first).await,
+            Task::Events(subscribes) => event_stream::run(session, worker.clone(), subscribes).await,
+        }
         drop((begun.entered, begun.place));
     }
     drop(admission);
@@ -39,33 +44,50 @@ struct Begun {
     entered: Entered,
     /// The client's among those of its address.
     place: Place,
-    first: Option<Box<First>>,
+    task: Task,
+}
+
+/// What a session goes on with.
+enum Task {
+    WebSocket(Option<Box<First>>),
+    Events(Vec<Subscribe>),
 }
 
 /// From the first byte to the session, if there is to be one.
 async fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) -> Option<Begun> {
-    let upgraded = http_phase(worker, socket, peer).await?;
-    let agreed = upgraded.agreed;
-    let entered = Entered::new(
-        worker,
-        agreed.encoding,
-        upgraded.remote_addr,
-        agreed.headers,
-        upgraded.socket,
-    );
-    let channels = identify::begin(&entered.session, worker, upgraded.answer, agreed.token).await;
+    let http::Taken {
+        socket,
+        remote_addr,
+        place,
+        answer,
+        read_ahead,
+        agreed,
+    } = http_phase(worker, socket, peer).await?;
+    let encoding = match &agreed.transport {
+        Transport::WebSocket(encoding) => *encoding,
+        Transport::Events(request) => request.encoding(),
+    };
+    let Caller { token, headers, .. } = agreed.caller;
+    let entered = Entered::new(worker, encoding, remote_addr, headers, socket);
+    let session = &entered.session;
+    let task = match agreed.transport {
+        Transport::WebSocket(_) => {
+            let channels = identify::begin(session, worker, answer, token).await;
+            Task::WebSocket(First::of(channels, read_ahead))
+        }
+        Transport::Events(request) => {
+            let subscribes = transport::event_stream::begin(session, worker, *request, token).await;
+            Task::Events(subscribes)
+        }
+    };
     if worker.is_stopping() {
-        entered.session.end(End::Close(CloseCode::Drain, STOPPING));
+        session.end(End::Close(CloseCode::Drain, STOPPING));
     }
-    Some(Begun {
-        entered,
-        place: upgraded.place,
-        first: First::of(channels, upgraded.read_ahead),
-    })
+    Some(Begun { entered, place, task })
 }
 
-/// From the first byte to the WebSocket, if it becomes one.
-async fn http_phase(worker: &Rc<Worker>, mut socket: TcpStream, peer: SocketAddr) -> Option<http::Upgraded> {
+/// From the first byte to where the connection belongs to a session, if it comes to that.
+async fn http_phase(worker: &Rc<Worker>, mut socket: TcpStream, peer: SocketAddr) -> Option<http::Taken> {
     let (limits, timeout) = (worker.limits(), worker.config().websocket.header_timeout);
     let peer = if limits.proxies().announces(peer) {
         match in_time(timeout, proxy_protocol::read(&mut socket)).await {
@@ -145,14 +167,14 @@ async fn in_time<T>(timeout: Duration, result: impl Future<Output = io::Result<T
 }
 
 /// A session among those of its worker; dropping it takes the session out, whatever happened.
-struct Entered {
+pub(crate) struct Entered {
     worker: Rc<Worker>,
-    session: Rc<Session>,
+    pub(crate) session: Rc<Session>,
     key: usize,
 }
 
 impl Entered {
-    fn new(
+    pub(crate) fn new(
         worker: &Rc<Worker>,
         encoding: Encoding,
         remote_addr: SocketAddr,

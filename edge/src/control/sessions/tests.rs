@@ -16,10 +16,7 @@ use crate::socket::Socket;
 async fn sessions(identities: &[(&str, &str, u64)]) -> Sessions {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let encoding = Encoding {
-        codec: Codec::Json,
-        deflated: false,
-    };
+    let encoding = Encoding::plain(Codec::Json);
     let mut slab = Slab::new();
     let session = async |id, identity: Identity| {
         let socket = TcpStream::connect(address).await.expect("it listens");
