@@ -1,4 +1,5 @@
-// The subscriptions: what is asked for, what the server answered, how much arrives. Drawn as a list of switches.
+// The subscriptions: what is asked for, what the server answered, how much arrives. Drawn as a list of switches. The SDK
+// brings them back after a break; a new client gets them all.
 
 import { h, icon } from "./dom.js";
 import { count, rate } from "./format.js";
@@ -12,18 +13,18 @@ export class Channels {
   #list;
   #empty;
   #connection;
-  #onChange;
+  #heard;
   #byName = new Map();
   #made = 0;
 
-  /** `onChange` hears of every channel added, removed or switched. */
-  constructor({ list, empty, connection, onChange }) {
+  /** `onChange` hears of every channel added, removed or switched; the others of what their subscriptions tell. */
+  constructor({ list, empty, connection, onChange, onUpdate, onLost, onSubscribed }) {
     this.#list = list;
     this.#empty = empty;
     this.#connection = connection;
-    this.#onChange = onChange;
-    connection.on("update", (update) => this.#count(update.channel));
-    connection.on("state", (state) => (state.name === "connected" ? this.#subscribeAll() : this.#markOffline()));
+    this.#heard = { onChange, onUpdate, onLost, onSubscribed };
+    connection.on("client", () => this.#subscribeAll());
+    connection.on("state", (state) => state.name === "connected" || this.#markOffline());
     setInterval(() => this.#showRates(), 500);
   }
 
@@ -48,13 +49,13 @@ export class Channels {
       known.row.scrollIntoView({ block: "nearest" });
       return;
     }
-    const channel = { name, on, hue: this.#made++ % HUES, count: 0, meter: new Meter(), status: "off" };
+    const channel = { name, on, hue: this.#made++ % HUES, count: 0, meter: new Meter(), status: "off", subscription: null };
     this.#build(channel);
     this.#byName.set(name, channel);
     this.#empty.hidden = true;
     this.#list.append(channel.row);
     if (on) this.#subscribe(channel);
-    this.#onChange();
+    this.#heard.onChange();
   }
 
   remove(name) {
@@ -66,7 +67,7 @@ export class Channels {
     channel.row.remove();
     this.#empty.hidden = this.#byName.size > 0;
     neighbour?.querySelector("button")?.focus();
-    this.#onChange();
+    this.#heard.onChange();
   }
 
   /** Becomes exactly these `[{name, on}]`. */
@@ -88,11 +89,12 @@ export class Channels {
   #build(channel) {
     channel.rateText = h("span", { class: "channel-rate" });
     channel.countText = h("span", { class: "channel-count" });
+    channel.kind = h("span", { class: "channel-kind", title: "The server stores it: after a break nothing is missing", hidden: true }, "durable");
     channel.problem = h("div", { class: "channel-problem" });
     channel.toggle = h("button", { class: "switch", type: "button", role: "switch", "aria-label": `Subscribed to ${channel.name}`, onclick: () => this.#switch(channel) });
     channel.row = h("li", { class: `channel hue-${channel.hue}` },
       channel.toggle,
-      h("span", { class: "channel-name mono", title: channel.name }, channel.name),
+      h("span", { class: "channel-title" }, h("span", { class: "channel-name mono", title: channel.name }, channel.name), channel.kind),
       h("span", { class: "channel-traffic" }, channel.rateText, channel.countText),
       h("button", { class: "icon-button small", type: "button", "aria-label": `Remove ${channel.name}`, title: "Remove", onclick: () => this.remove(channel.name) }, icon("close")),
       channel.problem,
@@ -105,32 +107,38 @@ export class Channels {
     channel.on = !channel.on;
     if (channel.on) this.#subscribe(channel);
     else this.#unsubscribe(channel);
-    this.#onChange();
+    this.#heard.onChange();
   }
 
-  async #subscribe(channel) {
-    if (this.#connection.state.name !== "connected") {
-      this.#become(channel, "waiting");
-      return;
-    }
-    this.#become(channel, "asking");
-    try {
-      await this.#connection.request({ type: "subscribe", channel: channel.name });
-      if (channel.on) this.#become(channel, "on");
-    } catch (error) {
-      if (!channel.on) return;
-      if (error.code === "disconnected") this.#become(channel, "waiting");
-      else this.#become(channel, "refused", error);
-    }
+  #subscribe(channel) {
+    const { client, state } = this.#connection;
+    this.#become(channel, state.name === "connected" ? "asking" : "waiting");
+    if (!client || state.name === "closed") return;
+    const { onUpdate, onLost, onSubscribed } = this.#heard;
+    const subscription = client.subscribe(channel.name, {}, (update) => {
+      channel.count += 1;
+      channel.meter.add();
+      onUpdate(update);
+    });
+    channel.subscription = subscription;
+    subscription.on("lost", onLost);
+    subscription.on("subscribed", (subscribed) => {
+      this.#become(channel, "on");
+      channel.kind.hidden = !subscribed.durable;
+      onSubscribed(subscribed);
+    });
+    subscription.on("closed", (error) => {
+      if (channel.subscription !== subscription || this.#connection.state.name === "closed") return;
+      if (error) this.#become(channel, "refused", error);
+    });
   }
 
   #unsubscribe(channel) {
+    const { subscription } = channel;
     channel.on = false;
+    channel.subscription = null;
+    subscription?.close();
     this.#become(channel, "off");
-    if (this.#connection.state.name !== "connected") return;
-    this.#connection.request({ type: "unsubscribe", channel: channel.name }).catch(() => {
-      // Never subscribed, or the connection ended: either way nothing more comes.
-    });
   }
 
   #subscribeAll() {
@@ -138,7 +146,7 @@ export class Channels {
   }
 
   #markOffline() {
-    for (const channel of this.#byName.values()) if (channel.on && channel.status === "on") this.#become(channel, "waiting");
+    for (const channel of this.#byName.values()) if (channel.on && channel.status !== "refused") this.#become(channel, "waiting");
   }
 
   #become(channel, status, error) {
@@ -148,13 +156,6 @@ export class Channels {
     channel.problem.replaceChildren(...(error ? [trouble(error)] : []));
     if (error) channel.problem.setAttribute("role", "alert");
     else channel.problem.removeAttribute("role");
-  }
-
-  #count(name) {
-    const channel = this.#byName.get(name);
-    if (!channel) return;
-    channel.count += 1;
-    channel.meter.add();
   }
 
   #showRates() {

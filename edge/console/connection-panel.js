@@ -1,10 +1,11 @@
 // The panel behind the state button: address, facts, connect and disconnect.
 
+import { closeWords, transportOf } from "./connection-state.js";
+import { retryNow } from "./connection.js";
 import { $, h } from "./dom.js";
-import { clock, duration } from "./format.js";
-import { closeWords } from "./connection-state.js";
+import { clock } from "./format.js";
 
-export function bindConnectionPanel(connection, info) {
+export function bindConnectionPanel(connection, continuity, info) {
   const panel = $("connection");
   const address = $("address");
   address.value = connection.url;
@@ -13,15 +14,15 @@ export function bindConnectionPanel(connection, info) {
     const { state } = connection;
     const rows = [];
     if (state.name === "connected") {
-      const { welcome } = state;
-      rows.push(["Session", welcome.session], ["Protocol", `version ${welcome.protocol}, JSON`], ["Since", clock(state.since, false)]);
-      if (welcome.user) rows.push(["User", welcome.user]);
-      if (welcome.ping_interval_ms) rows.push(["Server pings every", duration(welcome.ping_interval_ms)]);
+      rows.push(["Transport", `${transportOf(state)}, JSON`], ["Session", state.session], ["Since", clock(connection.since, false)]);
+      if (state.user) rows.push(["User", state.user]);
     } else {
-      if (state.code !== undefined || state.reason) rows.push(["Closed with", closeWords(state)]);
+      const why = closeWords(state);
+      if (why && state.name !== "connecting") rows.push(["Closed with", why]);
       if (state.attempt) rows.push(["Attempts", String(state.attempt)]);
     }
-    rows.push(["NATS for services", info().nats]);
+    if (continuity.reconnects) rows.push(["Came back", continuity.reconnectWords]);
+    rows.push(["Lost", continuity.lossWords], ["NATS for services", info().nats]);
     if (info().version) rows.push(["Version", info().version]);
     $("connection-facts").replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", { class: "mono" }, value))));
     $("connect").textContent = { connected: "Connect anew", waiting: "Try now" }[state.name] ?? "Connect";
@@ -32,7 +33,8 @@ export function bindConnectionPanel(connection, info) {
   panel.addEventListener("beforetoggle", facts);
   $("connection-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    connection.open(address.value);
+    if (connection.state.name === "waiting" && address.value === connection.url) retryNow();
+    else connection.open(address.value);
     panel.hidePopover();
   });
   $("disconnect").addEventListener("click", () => connection.close());

@@ -13,18 +13,26 @@ const CLOSE_WORDS = {
   1013: "the server is overloaded",
 };
 
-/** "1012: the server restarts", with the server's own reason before ours. */
-export function closeWords({ code, reason }) {
+const TRANSPORTS = { websocket: "WebSocket", sse: "event stream", polling: "long polling" };
+
+/** How messages travel. */
+export const transportOf = ({ transport = "websocket" }) => TRANSPORTS[transport] ?? transport;
+
+/** "1012: the server restarts", with the server's own reason before ours; of an end, why. */
+export function closeWords({ name, code, reason, error }) {
+  if (name === "closed") return error?.message ?? "closed by you";
+  if (reason === "drain") return "the server is leaving, and named the time to come back";
   const words = reason || CLOSE_WORDS[code] || "";
-  if (code === undefined) return words;
+  if (!code) return words;
   return words ? `${code}: ${words}` : String(code);
 }
 
-/** Keeps `#state` and `#announce` true. */
+/** Keeps `#state`, `#state-transport` and `#announce` true. `connection`: a client of the SDK, or the console's. */
 export function bindConnectionState(connection) {
   const button = $("state");
   const text = $("state-text");
   let ticking = 0;
+  let isTold = false;
 
   const show = (words, state) => {
     if (text.textContent !== words) text.textContent = words;
@@ -36,24 +44,30 @@ export function bindConnectionState(connection) {
     return seconds > 0 ? `Reconnecting in ${seconds} s` : "Reconnecting";
   };
 
-  connection.on("state", (state) => {
+  const follow = (state) => {
     clearInterval(ticking);
     button.title = "";
+    $("state-transport").textContent = state.name === "connected" ? transportOf(state) : "";
     if (state.name === "connected") {
       show("Connected", "connected");
       $("announce").textContent = "Connected";
+      isTold = false;
     } else if (state.name === "connecting") {
       show(state.attempt ? "Reconnecting" : "Connecting", "connecting");
     } else if (state.name === "waiting") {
-      const tick = () => show(waitWords(state.retryAt), "waiting");
+      const retryAt = Date.now() + state.delayMs;
+      const tick = () => show(waitWords(retryAt), "waiting");
       ticking = setInterval(tick, 250);
       tick();
       button.title = `Closed with ${closeWords(state)}`;
       // Once for each outage; the countdown would be chatter.
-      if (state.attempt === 1) $("announce").textContent = `Connection lost, ${closeWords(state)}. Trying again.`;
+      if (!isTold) $("announce").textContent = `Connection lost, ${closeWords(state)}. Trying again.`;
+      isTold = true;
     } else {
-      show(state.code === 1000 ? "Disconnected" : `Closed (${closeWords(state)})`, "closed");
+      show(state.error ? `Closed (${closeWords(state)})` : "Disconnected", "closed");
       $("announce").textContent = `Connection closed, ${closeWords(state)}`;
     }
-  });
+  };
+  connection.on("state", follow);
+  if (connection.state.name !== "closed") follow(connection.state);
 }

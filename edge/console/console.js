@@ -6,6 +6,7 @@ import { Channels } from "./channels.js";
 import { bindConnectionPanel } from "./connection-panel.js";
 import { bindConnectionState } from "./connection-state.js";
 import { Connection, defaultAddress } from "./connection.js";
+import { Continuity } from "./continuity.js";
 import { $, bindTheme, copy, copyButton, h, icon, placeIcons } from "./dom.js";
 import { Feed, matcher } from "./feed.js";
 import { bytes, count, duration, rate } from "./format.js";
@@ -13,21 +14,22 @@ import { fillFrame, frameOf, isPing, searchText as frameText } from "./frames.js
 import { buildGuide, fetchInfo, publishCommand } from "./guide.js";
 import { Inspector } from "./inspector.js";
 import { bindKeys } from "./keys.js";
-import { fillMessage, lossOf, messageOf, noteOf, searchText as messageText } from "./messages.js";
+import { connectionLines, fillMessage, lossOf, messageOf, resumeOf, searchText as messageText } from "./messages.js";
 import { Meter, RecentMedian, Spark } from "./meter.js";
 import { bindPublish } from "./publish.js";
 import { bindTabs } from "./tabs.js";
 
-const PING_EVERY_MS = 5_000;
 const EXAMPLES = ["deployments.*.status", "deployments.>", "chat.room"];
 
 placeIcons();
 bindTheme($("theme"));
 
 let info = { nats: "nats://127.0.0.1:4222", ws: defaultAddress(), version: null };
-const connection = new Connection(defaultAddress(), { pingEveryMs: PING_EVERY_MS });
+const connection = new Connection(defaultAddress());
+const continuity = new Continuity();
+connection.on("state", (state) => continuity.follow(state));
 bindConnectionState(connection);
-bindConnectionPanel(connection, () => info);
+bindConnectionPanel(connection, continuity, () => info);
 
 const channels = new Channels({
   list: $("channels"),
@@ -36,6 +38,15 @@ const channels = new Channels({
   onChange: () => {
     writeHash(channels.all);
     showMessagesEmpty();
+  },
+  onUpdate: takeUpdate,
+  onLost: (lost) => {
+    continuity.lose(lost);
+    feeds.messages.push(lossOf(lost));
+  },
+  onSubscribed: (subscribed) => {
+    const note = resumeOf(subscribed);
+    if (note) feeds.messages.push(note);
   },
 });
 
@@ -111,27 +122,23 @@ const spark = new Spark($("rate-spark"));
 let received = 0;
 let receivedBytes = 0;
 
-connection.on("update", (update, size) => {
-  const message = messageOf(update, size);
+function takeUpdate(update) {
+  const message = messageOf(update, connection.frameSize);
   received += 1;
-  receivedBytes += size;
+  receivedBytes += message.size;
   meter.add();
   if (message.ageMs !== undefined) ages.add(message.ageMs);
   feeds.messages.push(message);
-});
+}
 connection.on("frame", (frame) => feeds.frames.push(frameOf(frame)));
-connection.on("push", (push) => {
-  if (push.type === "lost") feeds.messages.push(lossOf(push));
-});
 connection.on("roundTrip", (ms) => {
   $("round-trip").textContent = duration(ms);
 });
-let isFirstConnection = true;
+const lineOf = connectionLines();
 connection.on("state", (state) => {
   if (state.name !== "connected") $("round-trip").textContent = "–";
-  const note = noteOf(state, isFirstConnection);
-  if (state.name === "connected") isFirstConnection = false;
-  if (note && channels.all.length) feeds.messages.push(note);
+  const line = lineOf(state);
+  if (line && channels.all.length) feeds.messages.push(line);
 });
 
 function showMeters() {
@@ -209,6 +216,7 @@ bindKeys([
 // Go.
 
 applyFilter();
+connection.open();
 channels.replace(readHash());
 addEventListener("hashchange", () => channels.replace(readHash()));
 buildGuide($("pane-start"), info, () => channels.add("deployments"));
@@ -217,4 +225,3 @@ fetchInfo(defaultAddress()).then((fetched) => {
   buildGuide($("pane-start"), info, () => channels.add("deployments"));
   showMessagesEmpty();
 });
-connection.open();

@@ -40,6 +40,13 @@ socket.addEventListener("message", (event) => {
 // {"type":"subscribed","channel":"deployments",…}
 // {"type":"update","channel":"deployments","payload":${EXAMPLE}}`;
 
+const sdkClient = ({ ws }) => `import { connect } from "tailwater";
+
+const tw = connect("${ws}");
+for await (const { subject, payload } of tw.subscribe("deployments.*", { since: "beginning" })) {
+  console.log(subject, payload);
+}`;
+
 const pythonPublisher = ({ nats }) => `import asyncio, json, nats  # pip install nats-py
 
 async def main():
@@ -68,5 +75,6 @@ export function buildGuide(pane, info, subscribe) {
     snippet("Publish with tailwater itself", `${server(info)}tailwater pub deployments ${quoted(EXAMPLE)}`, "For machines without a NATS client."),
     snippet("Publish from Python", pythonPublisher(info)),
     snippet("Listen in a page", browserClient(info), "No library is needed: this is the whole client."),
+    snippet("Listen with the TypeScript client", sdkClient(info), "It comes back after a break and goes on where it was. This page is made with it."),
   );
 }

@@ -41,8 +41,9 @@ export class Inspector {
       if (update.time) facts.push(["Stored", update.time]);
     }
     const payload = update?.payload;
-    const pretty = typeof payload === "object" ? JSON.stringify(payload, null, 2) : payloadText(message);
-    const body = update && update.payload_b64 === undefined && typeof payload !== "string"
+    const isText = !update || typeof payload === "string" || payload instanceof Uint8Array;
+    const pretty = isText ? payloadText(message) : JSON.stringify(payload, null, 2);
+    const body = !isText
       ? jsonTree(payload)
       : h("pre", { class: "raw mono" }, payloadText(message));
     this.#show(subjectOf(message) || "Connection", facts, body, pretty);

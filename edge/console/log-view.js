@@ -38,8 +38,8 @@ export class LogView {
   }
 
   /** A line of the page itself, shown whatever the filter says. */
-  note(text) {
-    this.#take({ id: null, at: Date.now(), level: "warn", phase: "", text });
+  note(text, level) {
+    this.#take({ id: null, at: Date.now(), level, phase: "", text });
   }
 
   /** Shows one deployment's lines, or all for null. */
@@ -84,10 +84,10 @@ export class LogView {
   }
 
   #element({ id, at, level, phase, text }) {
-    return h("div", { class: `log-line ${level}` },
+    return h("div", { class: `log-line ${level}${id === null ? " log-note" : ""}` },
       h("time", { class: "log-time" }, clock(at, false)),
       id !== null && h("span", { class: `log-id hue-${this.#hue(id)}` }, id),
-      h("span", { class: "log-phase" }, phase ?? ""),
+      phase && h("span", { class: "log-phase" }, phase),
       level !== "info" && h("span", { class: "log-level" }, level),
       h("span", { class: "log-text" }, text),
     );

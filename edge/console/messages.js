@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import { bytes, clock, duration, payloadTime } from "./format.js";
 import { closeWords } from "./connection-state.js";
+import { lossWords, resumeWords } from "./continuity.js";
 
 const PREVIEW_CHARS = 400;
 
@@ -15,29 +16,43 @@ export function messageOf(update, size) {
   return { id: nextId++, kind: "update", at, size, update, ageMs: sentAt === undefined ? undefined : at - sentAt };
 }
 
-/** A `lost` push: the server says what did not get through. */
-export function lossOf(push) {
-  const what = push.count !== undefined ? `${push.count} messages` : push.from !== undefined ? `${push.from} to ${push.to}` : "messages";
-  return { id: nextId++, kind: "lost", at: Date.now(), size: 64, channel: push.channel, text: `${what} lost: ${push.reason}`, push };
+/** A `lost`: what did not get through. */
+export const lossOf = (lost) => lineOf("lost", lossWords(lost), lost.channel);
+
+/** A line for the answer to a subscription; null if it needs none, as one without a break before it does not. */
+export function resumeOf(subscribed) {
+  const text = resumeWords(subscribed);
+  return text && lineOf("note", text, subscribed.channel);
 }
 
-/** A line in the list for a change of the connection; null if it needs none, as the first connection does not. */
-export function noteOf(state, isFirst) {
-  let text = null;
-  if (state.name === "connected" && !isFirst) text = `connected again, session ${state.welcome.session}`;
-  else if (state.name === "waiting" && state.attempt === 1) text = `connection lost (${closeWords(state)}); what was published meanwhile is not shown`;
-  else if (state.name === "closed" && state.reason) text = closeWords(state);
-  return text && { id: nextId++, kind: "note", at: Date.now(), size: 64, text };
+/** Makes of each state of the connection a line, or null where it needs none, as the first connection does not. */
+export function connectionLines() {
+  let last = "";
+  return (state) => {
+    const before = last;
+    if (state.name === "connected") {
+      last = "connected";
+      return before === "lost" ? lineOf("note", `connected again, session ${state.session}`) : null;
+    }
+    if (state.name === "connecting") return null;
+    if (before === "connected") last = "lost";
+    if (state.name === "closed") return lineOf("note", closeWords(state));
+    return before === "connected" ? lineOf("note", `connection lost (${closeWords(state)})`) : null;
+  };
 }
+
+const lineOf = (kind, text, channel) => ({ id: nextId++, kind, at: Date.now(), size: 64, channel, text });
 
 export const subjectOf = (message) => message.update?.subject ?? message.update?.channel ?? message.channel ?? "";
+
+const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
 /** The payload in one line. Made once, when first shown or searched. */
 export function payloadText(message) {
   if (message.payloadText === undefined) {
     const { update } = message;
     if (!update) message.payloadText = message.text;
-    else if (update.payload_b64 !== undefined) message.payloadText = `base64 ${update.payload_b64}`;
+    else if (update.payload instanceof Uint8Array) message.payloadText = `bytes ${hex(update.payload)}`;
     else if (update.deleted !== undefined) message.payloadText = `deleted: ${update.deleted}`;
     else message.payloadText = typeof update.payload === "string" ? update.payload : JSON.stringify(update.payload);
   }

@@ -2,8 +2,11 @@
 
 import { trouble } from "./advice.js";
 import { copyButton, h } from "./dom.js";
-import { duration } from "./format.js";
+import { count, duration } from "./format.js";
 import { publishCommand } from "./guide.js";
+
+/** A person waits. */
+const TIMEOUT_MS = 10_000;
 
 /** A payload as typed: JSON if it is JSON, else text. */
 function parsePayload(text) {
@@ -45,8 +48,9 @@ export function bindPublish({ form, channel, payload, kind, button, result, conn
     const sentAt = performance.now();
     button.disabled = true;
     try {
-      await connection.request({ type: "publish", channel: name, payload: parsePayload(payload.value).payload });
-      result.replaceChildren(h("div", { class: "fine" }, h("p", {}, `Published to ${name} in ${duration(performance.now() - sentAt)}`), offerSubscription(name)));
+      const { offset } = await connection.client.publish(name, parsePayload(payload.value).payload, { timeoutMs: TIMEOUT_MS });
+      const where = offset === undefined ? "" : `, stored at offset ${count(offset)}`;
+      result.replaceChildren(h("div", { class: "fine" }, h("p", {}, `Published to ${name} in ${duration(performance.now() - sentAt)}${where}`), offerSubscription(name)));
     } catch (error) {
       showError(error, name);
     } finally {

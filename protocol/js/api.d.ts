@@ -334,6 +334,76 @@ import type { Codec } from "./codec.js";
 /** `connect(url, { codec: msgpack })`. Needs the package `@msgpack/msgpack`. */
 export declare const msgpack: Codec;
 
+// react.d.ts
+
+import { type ReactElement, type ReactNode } from "react";
+import type { SubscribeOptions, Tailwater } from "./api.js";
+import type { Lost, Update } from "./messages.js";
+import { type ChannelState } from "./react-feed.js";
+import type { State } from "./state.js";
+export type { ChannelState } from "./react-feed.js";
+/** The channel or pattern; without one nothing is subscribed. */
+export type ChannelName = string | null | undefined;
+/** Where a hook's subscription starts; absent, from now. Durable channels only. */
+export type StartOptions = Pick<SubscribeOptions, "since" | "latest">;
+/** How `useChannel` subscribes, and what it keeps. */
+export interface ChannelOptions extends StartOptions {
+    /** How many updates are kept, the newest: 100 if absent. */
+    limit?: number | undefined;
+}
+/** What `useLatest` keeps. */
+export interface LatestOptions {
+    /** How many subjects are kept: 1,000 if absent. Of more, those go that were seen first. */
+    limit?: number | undefined;
+}
+/** What `useChannel` gives. */
+export interface ChannelView<T = unknown> extends ChannelState {
+    /** The newest updates, oldest first. Those of a stream that began anew take the place of all before. */
+    updates: readonly Update<T>[];
+    /** Where publications are missing, oldest first. */
+    lost: readonly Lost[];
+}
+/** What `useLatest` gives. */
+export interface LatestView<T = unknown> extends ChannelState {
+    /** The last update of each subject that has a value, by subject, in the order in which they were first seen. */
+    latest: ReadonlyMap<string, Update<T>>;
+    /** Where publications are missing, oldest first. */
+    lost: readonly Lost[];
+}
+/** What `useChannelReducer` gives. */
+export interface ReducedView<Value> extends ChannelState {
+    value: Value;
+}
+/** Gives its components a client. As long as that is `undefined`, as on a server, the hooks wait. */
+export declare function TailwaterProvider(props: {
+    client: Tailwater | undefined;
+    children?: ReactNode;
+}): ReactElement;
+/** The client of the provider, for what has no hook: to publish, to ask. */
+export declare function useTailwater(): Tailwater | undefined;
+/** What the connection is doing. */
+export declare function useConnectionState(): State;
+/** The newest updates of a channel. Components that ask for the same share them. */
+export declare function useChannel<T = unknown>(channel: ChannelName, { since, latest, limit }?: ChannelOptions): ChannelView<T>;
+/**
+ * The last update of each subject of a channel or pattern: if it is durable, what is stored to begin with. Components that
+ * ask for the same share them.
+ */
+export declare function useLatest<T = unknown>(channel: ChannelName, { limit }?: LatestOptions): LatestView<T>;
+/** What `reduce` makes of the updates and losses of a channel, in order, beginning with `initial`: each component its own. */
+export declare function useChannelReducer<Value, T = unknown>(channel: ChannelName, reduce: (value: Value, item: Update<T> | Lost) => Value, initial: Value, { since, latest }?: StartOptions): ReducedView<Value>;
+
+// react-feed.d.ts
+
+import type { TailwaterError } from "./error.js";
+/** What every hook for a channel tells. */
+export interface ChannelState {
+    /** `live`: what is published comes. `waiting`: not yet, or not now. `closed`: never again. */
+    state: "waiting" | "live" | "closed";
+    /** Why it is closed, unless the application has closed the client. */
+    error: TailwaterError | undefined;
+}
+
 // storage.d.ts
 
 import type { CursorKeeper } from "./api.js";

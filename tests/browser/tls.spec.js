@@ -38,6 +38,8 @@ test("a page that came by https receives what a NATS client publishes", async ({
     nats.publish("tls.page", JSON.stringify("x".repeat(100_000)));
     expect(await update).toHaveLength(100_000);
   } finally {
+    // The console in the page would try to come back.
+    await page.close();
     await nats.close();
     await server.stop();
     await rm(folder, { recursive: true });

@@ -2,6 +2,7 @@
 
 import { connect, TailwaterError, type Lost, type State, type Update } from "tailwater";
 import { msgpack } from "tailwater/msgpack";
+import { type ChannelView, TailwaterProvider, useChannel, useChannelReducer, useConnectionState, useLatest, useTailwater } from "tailwater/react";
 import { stored } from "tailwater/storage";
 
 interface Deployment {
@@ -39,4 +40,17 @@ export async function compiles(page: { getItem(key: string): string | null; setI
   void [offset, price, publications[0]?.payload.state, newest?.payload.state];
   // @ts-expect-error a start is a position, "beginning", a number of publications, or a time
   tw.subscribe("a", { since: "now" });
+}
+
+export function Compiles() {
+  const { updates, lost, state, error }: ChannelView<Deployment> = useChannel<Deployment>("deployments.*", { since: "beginning", limit: 10 });
+  void [updates[0]?.payload.state, lost[0]?.reason, state === "live", error?.code];
+  // @ts-expect-error the list belongs to all who share it
+  updates.push(updates[0]!);
+  void useLatest<Deployment>(null).latest.get("deployments.42")?.payload.id;
+  const { value } = useChannelReducer("deployments.*", (sum, item: Update<Deployment> | Lost) => (item.type === "update" ? sum + item.payload.id : sum), 0);
+  void value.toFixed();
+  const connection: State = useConnectionState();
+  void [connection, useTailwater()?.publish("chat.room", "hello")];
+  return TailwaterProvider({ client: connect("/ws"), children: "text" });
 }
