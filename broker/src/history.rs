@@ -78,6 +78,15 @@ impl Cursor {
     }
 }
 
+/// Where publications may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From the live feed too, which may learn later that it missed something of a pattern.
+    Any,
+    /// From reads of the stream alone: what they do not hold, was not there.
+    Stream,
+}
+
 /// Names one read of the stream: the channel, the life of its stream, the encoding and the first sequence.
 type Flight = (InterestId, u32, Encoding, u64);
 
@@ -181,11 +190,17 @@ impl History {
     }
 
     /// What is at hand behind `cursor`, without asking NATS.
-    pub fn recent(&self, interest: &Interest, encoding: Encoding, cursor: Cursor) -> Option<Chunk> {
+    pub fn recent(
+        &self,
+        interest: &Interest,
+        encoding: Encoding,
+        cursor: Cursor,
+        origin: Origin,
+    ) -> Option<Chunk> {
         let span = self
             .shared
             .spans
-            .behind(interest.id(), encoding, cursor.offset())?;
+            .behind(interest.id(), encoding, cursor.offset(), origin)?;
         let lost = judge::at_hand(interest, &span, cursor)?;
         Some(chunk(&span, lost))
     }
@@ -201,11 +216,12 @@ impl History {
         encoding: Encoding,
         cursor: Cursor,
         goal: u64,
+        origin: Origin,
     ) -> Result<Chunk, BrokerError> {
         let deadline = Instant::now() + READ_TIMEOUT;
         let at = cursor.offset();
         loop {
-            if let Some(chunk) = self.recent(interest, encoding, cursor) {
+            if let Some(chunk) = self.recent(interest, encoding, cursor, origin) {
                 return Ok(chunk);
             }
             let span = self.covering(interest, encoding, at, deadline).await?;

@@ -160,6 +160,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawSocket<S> {
         String::from_utf8_lossy(&body).into_owned()
     }
 
+    /// The next block of an event stream, without the empty line behind it; nothing if the connection ended.
+    pub async fn next_block(&mut self) -> Option<String> {
+        loop {
+            let end = self.received.windows(2).position(|window| window == b"\n\n");
+            if let Some(end) = end {
+                let block: Vec<u8> = self.received.drain(..end + 2).collect();
+                return Some(String::from_utf8_lossy(&block[..end]).into_owned());
+            }
+            if self.fill().await == 0 {
+                return None;
+            }
+        }
+    }
+
     /// Everything until the edge ends the connection.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
         while self.fill().await > 0 {}

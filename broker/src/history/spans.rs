@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tailwater_protocol::batch::Batch;
 use tailwater_protocol::encoding::Encoding;
 
+use super::Origin;
 use crate::feed::InterestId;
 
 /// What a span weighs besides its bytes.
@@ -139,16 +140,21 @@ impl Spans {
     }
 
     /// What there is behind `cursor`, neighbours joined.
-    pub(crate) fn behind(&self, interest: InterestId, encoding: Encoding, cursor: u64) -> Option<Span> {
+    pub(crate) fn behind(
+        &self,
+        interest: InterestId,
+        encoding: Encoding,
+        cursor: u64,
+        origin: Origin,
+    ) -> Option<Span> {
         let key = (interest, encoding);
         let mut inner = self.lock();
         let spans = inner.channels.get(&key)?;
         // Spans of different sources overlap: a longer one may begin before the nearest.
-        let (_, first) = spans
-            .range(..=cursor)
-            .rev()
-            .take(4)
-            .find(|(_, span)| span.to > cursor)?;
+        let (_, first) =
+            spans.range(..=cursor).rev().take(4).find(|(_, span)| {
+                span.to > cursor && (origin == Origin::Any || span.source != Source::Live)
+            })?;
         if first.source != Source::Live {
             return Some(first.clone());
         }
@@ -275,12 +281,12 @@ mod tests {
         for (from, offset) in [(1, 3), (3, 7), (9, 12)] {
             spans.add(ID, JSON, span(from, &[offset], Source::Live));
         }
-        assert_eq!(offsets(spans.behind(ID, JSON, 1)), [3, 7]);
-        assert_eq!(offsets(spans.behind(ID, JSON, 5)), [3, 7]);
-        assert!(spans.behind(ID, JSON, 7).is_none());
-        assert_eq!(offsets(spans.behind(ID, JSON, 10)), [12]);
-        assert!(spans.behind(ID, JSON, 0).is_none());
-        assert!(spans.behind(ID, MSGPACK, 1).is_none());
+        assert_eq!(offsets(spans.behind(ID, JSON, 1, Origin::Any)), [3, 7]);
+        assert_eq!(offsets(spans.behind(ID, JSON, 5, Origin::Any)), [3, 7]);
+        assert!(spans.behind(ID, JSON, 7, Origin::Any).is_none());
+        assert_eq!(offsets(spans.behind(ID, JSON, 10, Origin::Any)), [12]);
+        assert!(spans.behind(ID, JSON, 0, Origin::Any).is_none());
+        assert!(spans.behind(ID, MSGPACK, 1, Origin::Any).is_none());
     }
 
     #[test]
@@ -293,9 +299,9 @@ mod tests {
         }
         // The batch in JSON alone.
         assert_eq!(spans.lock().count, 4);
-        let behind = spans.behind(ID, JSON, 3).expect("it is known");
+        let behind = spans.behind(ID, JSON, 3, Origin::Any).expect("it is known");
         assert_eq!((behind.to, behind.batch.len()), (30, 1));
-        let behind = spans.behind(ID, MSGPACK, 3).expect("it is known");
+        let behind = spans.behind(ID, MSGPACK, 3, Origin::Any).expect("it is known");
         assert_eq!((behind.to, behind.batch.len()), (5, 0));
     }
 
@@ -306,11 +312,11 @@ mod tests {
         for offset in 1..=5 {
             spans.add(ID, JSON, span(offset - 1, &[offset], Source::Live));
         }
-        assert!(spans.behind(ID, JSON, 1).is_none());
-        assert_eq!(offsets(spans.behind(ID, JSON, 2)), [3, 4, 5]);
+        assert!(spans.behind(ID, JSON, 1, Origin::Any).is_none());
+        assert_eq!(offsets(spans.behind(ID, JSON, 2, Origin::Any)), [3, 4, 5]);
         spans.forget(ID);
         assert_eq!(spans.lock().bytes, 0);
-        assert!(spans.behind(ID, JSON, 2).is_none());
+        assert!(spans.behind(ID, JSON, 2, Origin::Any).is_none());
     }
 
     #[test]
@@ -322,6 +328,6 @@ mod tests {
         };
         spans.add(ID, JSON, span(0, &[2, 4, 6, 8], stored()));
         spans.add(ID, JSON, span(3, &[4], stored()));
-        assert_eq!(offsets(spans.behind(ID, JSON, 5)), [2, 4, 6, 8]);
+        assert_eq!(offsets(spans.behind(ID, JSON, 5, Origin::Any)), [2, 4, 6, 8]);
     }
 }

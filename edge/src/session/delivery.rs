@@ -67,6 +67,9 @@ impl Session {
         if first == entries.len() {
             return Ok(());
         }
+        if self.reads_stream_alone(channel) {
+            return Err(has);
+        }
         let taken = self.offer(batch, first..entries.len(), channel);
         if first + taken == entries.len() {
             return Ok(());

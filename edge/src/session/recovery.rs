@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tailwater_broker::BrokerError;
 use tailwater_broker::feed::Interest;
-use tailwater_broker::history::{Chunk, Cursor};
+use tailwater_broker::history::{Chunk, Cursor, Origin};
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::position::Offset;
@@ -24,6 +24,7 @@ use super::delivery::STORED_BYTES;
 use super::{Session, Subscription};
 use crate::hub::{Seat, position};
 use crate::outbox::Outbox;
+use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// The pause after a read that failed; doubled up to [`LONGEST_PAUSE`].
@@ -70,16 +71,22 @@ struct Task {
     cursor: Cursor,
     /// The life of the stream that the cursor belongs to.
     life: u32,
+    origin: Origin,
 }
 
 impl Task {
-    fn of(held: &Subscription, behind: &Behind) -> Self {
+    fn of(session: &Session, held: &Subscription, behind: &Behind) -> Self {
         Self {
             interest: held.membership.interest().clone(),
             encoding: held.membership.encoding(),
             seat: held.seat,
             cursor: behind.cursor,
             life: held.life,
+            origin: if session.reads_stream_alone(&held.channel) {
+                Origin::Stream
+            } else {
+                Origin::Any
+            },
         }
     }
 }
@@ -156,11 +163,17 @@ async fn next_task(session: &Session, turn: usize) -> Option<Task> {
 
 async fn next_chunk(worker: &Worker, task: &Task) -> Result<Chunk, BrokerError> {
     let (interest, encoding) = (&*task.interest, task.encoding);
-    if let Some(chunk) = worker.history().recent(interest, encoding, task.cursor) {
+    if let Some(chunk) = worker
+        .history()
+        .recent(interest, encoding, task.cursor, task.origin)
+    {
         return Ok(chunk);
     }
     let tip = worker.hub().borrow().tip((interest.id(), encoding)).unwrap_or(0);
-    worker.history().read(interest, encoding, task.cursor, tip).await
+    worker
+        .history()
+        .read(interest, encoding, task.cursor, tip, task.origin)
+        .await
 }
 
 impl Session {
@@ -175,11 +188,17 @@ impl Session {
         for (held, behind) in behind.cycle().skip(turn % count.max(1)).take(count) {
             let rests = behind.rest.map(|rest| rest.until).filter(|until| *until > now);
             let Some(until) = rests else {
-                return Next::Read(Task::of(held, behind));
+                return Next::Read(Task::of(self, held, behind));
             };
             soonest = Some(soonest.map_or(until, |soonest| soonest.min(until)));
         }
         soonest.map_or(Next::Level, Next::Rest)
+    }
+
+    /// Whether the session ends before an audit could say what of the live feed of a pattern is certain, so that it reads
+    /// from the stream alone.
+    pub(super) fn reads_stream_alone(&self, channel: &Channel) -> bool {
+        channel.is_wildcard() && matches!(self.socket, Socket::None)
     }
 
     /// A read has failed: the subscription rests, each time longer, and holds up no other.
@@ -203,10 +222,13 @@ impl Session {
             let held = subscriptions
                 .iter()
                 .find(|held| held.seat.interest == interest.id());
-            held.and_then(|held| Some(Task::of(held, held.behind.as_ref()?)))
+            held.and_then(|held| Some(Task::of(self, held, held.behind.as_ref()?)))
         };
         let Some(task) = task else { return true };
-        if let Some(chunk) = worker.history().recent(interest, task.encoding, task.cursor) {
+        if let Some(chunk) = worker
+            .history()
+            .recent(interest, task.encoding, task.cursor, task.origin)
+        {
             self.take(worker, &task, &chunk);
         }
         let subscriptions = self.subscriptions.borrow();
@@ -271,7 +293,9 @@ impl Session {
                 {
                     self.push_message(frame);
                 }
-                held.fed.open(cursor);
+                if task.origin == Origin::Any {
+                    held.fed.open(cursor);
+                }
             }
         }
         Taken::Some

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tailwater_broker::BrokerError;
 use tailwater_broker::feed::{Membership, Terms};
-use tailwater_broker::history::{Cursor, Latest};
+use tailwater_broker::history::{Cursor, Latest, Origin};
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::command::Subscribe;
 use tailwater_protocol::encoding::Encoding;
@@ -143,7 +143,7 @@ fn enter(
         let mut behind = Behind::new(start.cursor);
         behind.told = start.lost;
         held.behind = Some(Box::new(behind));
-    } else if channel.is_wildcard() {
+    } else if channel.is_wildcard() && !session.reads_stream_alone(channel) {
         held.fed.open(start.cursor.offset());
     }
     session.hold(held);
@@ -227,7 +227,13 @@ async fn start(
             start.cursor = Cursor::Had(offset);
             if offset < place.tip {
                 let chunk = history
-                    .read(interest, membership.encoding(), start.cursor, place.tip)
+                    .read(
+                        interest,
+                        membership.encoding(),
+                        start.cursor,
+                        place.tip,
+                        Origin::Any,
+                    )
                     .await?;
                 start.lost = chunk.lost;
                 start.recovered = Some(chunk.lost.is_none());
