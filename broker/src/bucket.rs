@@ -118,6 +118,24 @@ pub async fn inspect(
     }
 }
 
+/// Makes a bucket that is missing and may be made, over a connection of its own and within `timeout`.
+pub async fn provide(
+    config: &NatsConfig,
+    domain: Option<&str>,
+    spec: &BucketSpec,
+    timeout: Duration,
+) -> Finding {
+    let work = async {
+        let (connection, _) = Connection::open_now(config, "provision").await?;
+        judge(spec, &look(&JetStream::new(connection, domain), spec).await?)
+    };
+    let worked = tokio::time::timeout(timeout, Box::pin(work)).await;
+    match worked.unwrap_or(Err(BrokerError::Unreachable { timeout })) {
+        Ok(()) => Finding::Fine("is as it should be".to_owned()),
+        Err(error) => Finding::Refusal(error.to_string()),
+    }
+}
+
 /// The stream behind a bucket.
 fn stream_of(spec: &BucketSpec) -> String {
     format!("KV_{}", spec.name)
@@ -132,6 +150,44 @@ fn judge(spec: &BucketSpec, info: &Info) -> Result<(), BrokerError> {
         bucket: spec.name.to_string(),
         reason: "its stream needs `allow_direct`: set it with `nats stream edit`",
     })
+}
+
+/// The stream behind a bucket, which is made if it is missing and may be made.
+async fn look(jetstream: &JetStream, spec: &BucketSpec) -> Result<Info, BrokerError> {
+    let stream = stream_of(spec);
+    if let Some(info) = jetstream.info(&stream).await? {
+        return Ok(info);
+    }
+    if spec.manage {
+        jetstream.create(&stream, &creation(spec)).await?;
+        tracing::info!(bucket = &*spec.name, "the bucket was created");
+    }
+    // Read again: another edge may have made it at the same time.
+    let info = jetstream.info(&stream).await?;
+    info.ok_or(BrokerError::NoStream { stream })
+}
+
+/// A new bucket as NATS's own clients make it, of one value a key.
+fn creation(spec: &BucketSpec) -> Map<String, Value> {
+    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let config = json!({
+        "name": stream_of(spec),
+        "description": spec.description,
+        "subjects": [format!("$KV.{}.>", spec.name)],
+        "max_msgs_per_subject": 1,
+        "max_age": nanoseconds(spec.max_age),
+        "duplicate_window": nanoseconds(DUPLICATE_WINDOW.min(spec.max_age)),
+        "storage": "file",
+        "discard": "new",
+        "num_replicas": spec.replicas,
+        "allow_direct": true,
+        "allow_rollup_hdrs": true,
+        "deny_delete": true,
+    });
+    match config {
+        Value::Object(config) => config,
+        _ => unreachable!("an object was written"),
+    }
 }
 
 impl Bucket {
@@ -172,7 +228,7 @@ impl Bucket {
     /// [`BrokerError::BucketUnfit`], [`BrokerError::TooManySubjects`] beyond [`MAX_ENTRIES`],
     /// [`BrokerError::Refused`] if NATS forbids what is needed; what is worth another try is as for every request.
     pub async fn read(&self, known: Option<&Mark>) -> Result<Option<Snapshot>, BrokerError> {
-        let info = self.look().await?;
+        let info = look(&self.jetstream, &self.spec).await?;
         let mark = Mark {
             created: info.created.clone(),
             last: info.state.last_seq,
@@ -212,45 +268,6 @@ impl Bucket {
             note.payload(),
             None,
         )
-    }
-
-    /// The stream behind the bucket.
-    async fn look(&self) -> Result<Info, BrokerError> {
-        if let Some(info) = self.jetstream.info(&self.stream).await? {
-            return Ok(info);
-        }
-        if self.spec.manage {
-            self.jetstream.create(&self.stream, &self.config()).await?;
-            tracing::info!(bucket = self.name(), "the bucket was created");
-        }
-        let missing = || BrokerError::NoStream {
-            stream: self.stream.to_string(),
-        };
-        // Read again: another edge may have made it at the same time.
-        self.jetstream.info(&self.stream).await?.ok_or_else(missing)
-    }
-
-    /// A new bucket as NATS's own clients make it, of one value a key.
-    fn config(&self) -> Map<String, Value> {
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let config = json!({
-            "name": &*self.stream,
-            "description": self.spec.description,
-            "subjects": [self.subject()],
-            "max_msgs_per_subject": 1,
-            "max_age": nanoseconds(self.spec.max_age),
-            "duplicate_window": nanoseconds(DUPLICATE_WINDOW.min(self.spec.max_age)),
-            "storage": "file",
-            "discard": "new",
-            "num_replicas": self.spec.replicas,
-            "allow_direct": true,
-            "allow_rollup_hdrs": true,
-            "deny_delete": true,
-        });
-        match config {
-            Value::Object(config) => config,
-            _ => unreachable!("an object was written"),
-        }
     }
 
     /// Every entry, and the last sequence among them.

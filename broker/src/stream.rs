@@ -10,6 +10,7 @@ mod forge;
 mod inspect;
 mod judge;
 mod plan;
+mod provide;
 mod provision;
 mod republish;
 pub(crate) mod subjects;
@@ -30,6 +31,7 @@ use crate::connection::{Connection, ConnectionState};
 use crate::error::BrokerError;
 
 pub use self::inspect::{Finding, Inspection, inspect};
+pub use self::provide::provide;
 
 /// Where streams of ours republish to: what is published on `a.b` comes on `_tw.live.a.b`.
 pub const LIVE_PREFIX: &str = "_tw.live";

@@ -5,6 +5,7 @@ mod check;
 mod dev;
 mod development;
 mod options;
+mod probe;
 mod publish;
 mod serve;
 mod signals;
@@ -46,6 +47,8 @@ enum Command {
     Sub(subscribe::Sub),
     /// Publish on a NATS subject
     Pub(publish::Pub),
+    /// Publish on a channel over NATS and wait for it on a WebSocket
+    Probe(probe::Probe),
     /// Hold a nats-server on behalf of another process
     #[command(hide = true)]
     Supervise {
@@ -65,6 +68,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Stream(stream) => block_on(stream.run()),
         Command::Sub(sub) => block_on(sub.run()),
         Command::Pub(publish) => block_on(publish.run()),
+        Command::Probe(probe) => block_on(probe.run()),
         Command::Supervise { arguments } => {
             return tailwater_broker::embedded::supervise(arguments.into_iter());
         }

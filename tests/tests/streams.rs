@@ -35,6 +35,12 @@ async fn new_epoch(name: &str, config: &str) -> Finished {
     run(["stream", "new-epoch", name, "--config", path]).await
 }
 
+async fn provision(config: &str) -> Finished {
+    let file = config_file(config);
+    let path = file.path().to_str().expect("text");
+    run(["stream", "provision", "--config", path]).await
+}
+
 /// The part of the output that nats-server reads.
 fn permissions(finished: &Finished) -> &str {
     let start = finished.stdout.find("authorization {").expect("permissions");
@@ -155,6 +161,35 @@ async fn an_edge_is_not_ready_before_its_streams_are_and_says_which_one_and_why(
     })
     .await;
     assert_eq!(edge.admin("/livez").await.0, 200);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_provides_the_streams_of_edges_that_may_not() {
+    let (nats, _store) = jetstream("").await;
+    let may_not = "[stream.ORDERS]\nmanage = false\n[control]\nmanage_bucket = false";
+    let refused = provision(&with_nats(&nats.url(), may_not)).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    for mistake in ["error  stream ORDERS: ", "error  bucket tailwater_revocations: "] {
+        assert!(refused.stdout.contains(mistake), "{refused:?}");
+    }
+    let config = with_nats(&nats.url(), "");
+    for stream in ["created", "is as it should be"] {
+        let provided = provision(&config).await;
+        let lines = format!(
+            "ok     stream ORDERS: {stream}\nok     bucket tailwater_revocations: is as it should be\n"
+        );
+        assert_eq!(
+            (provided.code, &provided.stdout),
+            (Some(0), &lines),
+            "{provided:?}"
+        );
+    }
+    let edge = Edge::start_unconnected(&nats.url(), &format!("{DURABLE}\n{may_not}")).await;
+    eventually("readiness", async || {
+        (edge.admin("/readyz").await.0 == 200).then_some(())
+    })
+    .await;
     edge.stop().await;
 }
 

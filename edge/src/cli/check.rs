@@ -159,7 +159,7 @@ fn report_streams(inspections: &[Inspection]) -> anyhow::Result<usize> {
 }
 
 /// Prints what was found out about one thing in NATS; 1 if that is a mistake.
-fn report_finding(what: &str, finding: &Finding) -> anyhow::Result<usize> {
+pub(super) fn report_finding(what: &str, finding: &Finding) -> anyhow::Result<usize> {
     let (level, text) = match finding {
         Finding::Fine(text) => ("ok    ", text),
         Finding::Pending(text) => ("change", text),

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use tailwater_edge::Server;
-use tailwater_edge::config::{Config, ConfigErrors, environment};
+use tailwater_edge::config::{Config, ConfigErrors, Secret, SecretSource, environment};
 
 /// Where the configuration is.
 #[derive(Debug, Args, Clone, Default)]
@@ -65,6 +66,29 @@ impl Nats {
 impl ConfigFile {
     pub(super) fn path(&self) -> Option<&Path> {
         self.config.as_deref()
+    }
+}
+
+/// Who a client is.
+#[derive(Debug, Args, Clone, Default)]
+pub(super) struct TokenFile {
+    /// File with the token (JWT) to connect with, read again for each connection; else the variable TAILWATER_TOKEN
+    #[arg(long = "token-file", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+impl TokenFile {
+    /// The token as it is now.
+    pub(super) fn read(&self) -> anyhow::Result<Option<Secret>> {
+        match &self.path {
+            Some(path) => {
+                let token = SecretSource::File(path.clone()).read();
+                Ok(Some(token.with_context(|| {
+                    format!("cannot read the token in {}", path.display())
+                })?))
+            }
+            None => Ok(std::env::var("TAILWATER_TOKEN").ok().map(Secret::new)),
+        }
     }
 }
 

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
 use clap::Args;
 use tailwater_edge::client::{Client, ClientError, Trust};
-use tailwater_edge::config::{Secret, SecretSource};
+use tailwater_edge::config::Secret;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::{CloseCode, Reconnect};
 use tailwater_protocol::codec::Codec;
@@ -18,7 +17,7 @@ use tailwater_protocol::message::{ServerBody, ServerMessage};
 use tailwater_protocol::payload::Payload;
 use tailwater_protocol::push::{Push, Update};
 
-use super::options::print_line;
+use super::options::{TokenFile, print_line};
 use super::signals::Signals;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -42,9 +41,8 @@ pub(super) struct Sub {
     /// Certificates (PEM) to trust with a wss:// address, instead of the system's
     #[arg(long = "ca", value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// File with the token (JWT) to connect with, read again for each connection; else the variable TAILWATER_TOKEN
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenFile,
 }
 
 /// How a connection ended.
@@ -76,7 +74,7 @@ impl Sub {
         let mut pause = FIRST_PAUSE;
         let mut connected_before = false;
         loop {
-            let token = self.token()?;
+            let token = self.token.read()?;
             let broken = match self.connect(token.as_ref()).await {
                 Ok(mut client) => {
                     (pause, connected_before) = (FIRST_PAUSE, true);
@@ -98,19 +96,6 @@ impl Sub {
             ));
             tokio::time::sleep(next).await;
             pause = LONGEST_PAUSE.min(pause * 2);
-        }
-    }
-
-    /// The token to connect with, as it is now.
-    fn token(&self) -> anyhow::Result<Option<Secret>> {
-        match &self.token_file {
-            Some(path) => {
-                let token = SecretSource::File(path.clone()).read();
-                Ok(Some(token.with_context(|| {
-                    format!("cannot read the token in {}", path.display())
-                })?))
-            }
-            None => Ok(std::env::var("TAILWATER_TOKEN").ok().map(Secret::new)),
         }
     }
 

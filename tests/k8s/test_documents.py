@@ -1,0 +1,73 @@
+"""Alerts, dashboard, guide and image say the same as the rest of the project."""
+
+import json
+import re
+import subprocess
+import unittest
+
+import yaml
+from chart import CHART, PACKAGES, ROOT
+
+# Metrics that the edge is going to have. To go when the project's README has its table of metrics.
+METRICS_TO_COME = "connections connections_limit handshakes_total commands_total deliveries_total delivered_bytes_total batches_total outbox_bytes outbox_limit_bytes slow_sessions catch_ups_total recoveries_total gaps_healed_total lost_total nats_connected nats_reconnects_total jetstream_request_seconds delivery_delay_seconds draining drain_remaining_sessions build_info"
+
+ALERTS = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"][0]["rules"]
+
+
+def listed():
+    """The metrics of the table in the project's README."""
+    return set(re.findall(r"^\| `(tailwater_[a-z_]+)`", (ROOT / "README.md").read_text(), re.M))
+
+
+def metrics():
+    return listed() | {f"tailwater_{name}" for name in METRICS_TO_COME.split()}
+
+
+def named(text):
+    """The metrics that an expression asks for; of a histogram, its own name."""
+    words = re.findall(r"\btailwater_[a-z_]+", text)
+    return {re.sub(r"_(bucket|sum|count)$", "", word) for word in words}
+
+
+class Documents(unittest.TestCase):
+    def test_every_alert_has_a_section_in_the_guide_and_every_section_its_alert(self):
+        guide = (ROOT / "k8s/README.md").read_text()
+        sections = re.findall(r"^\*\*(Tailwater\w+)\*\*", guide, re.M)
+        self.assertEqual(sections, [rule["alert"] for rule in ALERTS])
+
+    def test_alerts_say_how_bad_it_is_and_what_it_is(self):
+        for rule in ALERTS:
+            with self.subTest(rule["alert"]):
+                self.assertIn(rule["labels"]["severity"], ("critical", "warning"))
+                self.assertTrue(rule["annotations"]["summary"].endswith("."))
+
+    def test_metrics_that_are_still_to_come_are_not_there_yet(self):
+        self.assertFalse(listed() and METRICS_TO_COME)
+
+    def test_alerts_dashboard_and_guide_ask_for_metrics_that_there_are(self):
+        text = (CHART / "files/dashboard.json").read_text()
+        expressions = [target["expr"] for panel in json.loads(text)["panels"] for target in panel.get("targets", [])]
+        asked = named("\n".join(expressions)) | {name for rule in ALERTS for name in named(rule["expr"])}
+        self.assertLessEqual(asked | named((ROOT / "k8s/README.md").read_text()), metrics())
+
+    def test_the_dockerfile_is_clean_and_ends_in_one_binary_without_root(self):
+        hadolint = PACKAGES / "python/bin/hadolint"
+        finished = subprocess.run([hadolint, ROOT / "k8s/Dockerfile"], capture_output=True, text=True)
+        self.assertEqual((finished.returncode, finished.stdout), (0, ""))
+        last = (ROOT / "k8s/Dockerfile").read_text().rsplit("FROM ", 1)[1]
+        self.assertTrue(last.startswith("scratch\n"))
+        self.assertIn("USER 65532:65532", last)
+
+    def test_the_bill_of_materials_has_every_crate_of_the_binary(self):
+        printed = subprocess.run([ROOT / "k8s/sbom"], capture_output=True, text=True, check=True).stdout
+        components = json.loads(printed)["components"]
+        names = {component["name"] for component in components}
+        self.assertLessEqual({"tailwater-broker", "tokio", "rustls", "ring", "async-nats"}, names)
+        for component in components:
+            with self.subTest(component["name"]):
+                self.assertIn("licenses", component)
+                self.assertIn("hashes" if not component["name"].startswith("tailwater") else "purl", component)
+
+
+if __name__ == "__main__":
+    unittest.main()
