@@ -22,6 +22,7 @@ use crate::identity::verifier::{Owner, Verifier};
 use crate::identity::{jwks, placeholder};
 use crate::limits::proxies::Proxies;
 use crate::limits::proxy_protocol;
+use crate::transport::query;
 use crate::transport::websocket::{Inbound, MessageReader};
 use crate::upgrade;
 
@@ -58,6 +59,13 @@ pub fn read_messages<'b>(
         }
     }
     (seen, None)
+}
+
+/// What the query of a request for a stream asks for, each as text; nothing if the client is told what is wrong with it.
+pub fn read_query(query: &str, last_event_id: Option<&str>) -> Option<Vec<String>> {
+    let query = query::parse(query, last_event_id, 16).ok()?;
+    let subscribes = query.subscribes.into_iter();
+    Some(subscribes.map(|one| format!("{one:?}")).collect())
 }
 
 /// Reads a configuration file of this text, with these variables in the environment.

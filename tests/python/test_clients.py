@@ -3,6 +3,9 @@
 import asyncio
 import json
 import os
+import pathlib
+import re
+import shlex
 import signal
 import socket
 import ssl
@@ -51,6 +54,13 @@ async def subscribed(url, channel="deployments", **options):
     await socket.send(json.dumps({"type": "subscribe", "channel": channel}))
     assert (await receive(socket))["type"] == "subscribed"
     return socket
+
+
+def shell_of_the_readme(edge):
+    """The commands of the section without a WebSocket, with the address of this edge."""
+    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+    block = re.search(r"```sh\n(curl -sN.*?)```", readme, re.DOTALL)[1]
+    return [shlex.split(line.replace("http://127.0.0.1:8080", edge.ready["http"])) for line in block.splitlines()]
 
 
 class ClassicClient(unittest.IsolatedAsyncioTestCase):
@@ -113,6 +123,36 @@ class ClassicClient(unittest.IsolatedAsyncioTestCase):
             self.assertEqual((await receive(socket))["payload"], payload)
             await socket.close()
             self.assertEqual(socket.close_code, 1000)
+
+    async def test_a_shell_does_without_a_websocket_as_the_readme_says(self):
+        edge = self.start()
+        stream, poll, command, publication = shell_of_the_readme(edge)
+        for number in range(7):
+            await publish(edge, "deployments.42", str(number).encode())
+
+        def ask(command):
+            return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=DEADLINE).stdout)
+
+        polled = await asyncio.to_thread(ask, poll)
+        numbers = [message["payload"] for message in polled["messages"] if message["type"] == "update"]
+        self.assertEqual(numbers, list(range(7)))
+        streaming = await asyncio.create_subprocess_exec(*stream, stdout=asyncio.subprocess.PIPE)
+
+        async def update():
+            while True:
+                line = await asyncio.wait_for(streaming.stdout.readline(), DEADLINE)
+                message = json.loads(line.removeprefix(b"data: ")) if line.startswith(b"data: ") else {}
+                if message.get("type") == "update":
+                    return message["payload"]
+
+        self.assertEqual([await update() for _ in range(5)], [2, 3, 4, 5, 6])
+        await publish(edge, "deployments.42", b"7")
+        self.assertEqual(await update(), 7)
+        streaming.terminate()
+        await streaming.communicate()
+        (history,) = await asyncio.to_thread(ask, command)
+        self.assertEqual(history["publications"][0]["payload"], 7)
+        self.assertEqual(await asyncio.to_thread(ask, publication), {"type": "published"})
 
     async def test_a_wrapper_that_backs_off_exponentially_gets_back_in_after_a_restart(self):
         with socket.socket() as free:

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
+use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 
 use crate::http::{Reply, plain};
 
@@ -76,6 +77,20 @@ impl Refusal {
             Self::Handshakes { wait } | Self::AddressHandshakes { wait } => wait,
         };
         wait.as_secs() + u64::from(wait.subsec_nanos() > 0).max(u64::from(wait.is_zero()))
+    }
+
+    /// What a client is told that understands our errors.
+    pub(crate) fn error(self) -> ErrorMessage {
+        let code = match self {
+            Self::Connections | Self::Handshakes { .. } => ErrorCode::Unavailable,
+            Self::AddressConnections => ErrorCode::Limit,
+            Self::AddressHandshakes { .. } => ErrorCode::RateLimited,
+        };
+        let millis = self.retry_after_secs().saturating_mul(1000);
+        ErrorMessage {
+            retry_after_ms: Some(u32::try_from(millis).unwrap_or(u32::MAX)),
+            ..ErrorMessage::new(code, self.to_string())
+        }
     }
 
     /// The answer to a request.

@@ -10,6 +10,7 @@ use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 use tailwater_protocol::push::Push;
 
 use crate::http::Reply;
+use crate::upgrade::Refusal;
 
 /// A response of JSON.
 pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Reply {
@@ -35,6 +36,14 @@ pub(crate) fn error(error: ErrorMessage) -> Reply {
             .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The response to a page that may not connect.
+pub(crate) fn foreign_origin() -> Reply {
+    error(ErrorMessage::new(
+        ErrorCode::Forbidden,
+        Refusal::Origin.to_string(),
+    ))
 }
 
 /// The status that says the same as a code (RFC 9110 section 15, RFC 6585 section 4).

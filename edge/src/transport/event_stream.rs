@@ -21,7 +21,6 @@ use super::{answer, origin, query};
 use crate::config::Secret;
 use crate::http::{Agreed, Caller, Reply, Transport, Visit, only};
 use crate::session::{End, Session, identify};
-use crate::upgrade::Refusal;
 use crate::worker::Worker;
 
 /// What an `EventSource` sends when it comes back.
@@ -59,7 +58,7 @@ pub(crate) fn accept(
 ) -> Reply {
     let headers = request.headers();
     if !worker.limits().origins().allow(headers) {
-        return Refusal::Origin.response();
+        return answer::foreign_origin();
     }
     let refused = match *request.method() {
         Method::GET => match visit.client(worker, headers) {
@@ -79,7 +78,7 @@ pub(crate) fn accept(
                 }
                 Err(error) => answer::error(error),
             },
-            Err(refusal) => refusal.response(),
+            Err(refusal) => answer::error(refusal.error()),
         },
         Method::OPTIONS => return origin::preflight(headers),
         _ => only("GET"),

@@ -21,7 +21,6 @@ use crate::config::HttpTransport;
 use crate::http::{Caller, Reply, Visit, only};
 use crate::session::{End, Session, exchange, identify};
 use crate::socket::Socket;
-use crate::upgrade::Refusal;
 use crate::worker::{Entered, STOPPING, Worker};
 
 /// Answers one request.
@@ -33,7 +32,7 @@ pub(crate) async fn answer(
 ) -> Reply {
     let headers = request.headers().clone();
     if !worker.limits().origins().allow(&headers) {
-        return Refusal::Origin.response();
+        return answer::foreign_origin();
     }
     let method = match transport {
         HttpTransport::Poll | HttpTransport::Sse => Method::GET,
@@ -60,7 +59,7 @@ async fn exchanged(
 ) -> Reply {
     let client = match visit.client(worker, request.headers()) {
         Ok(client) => client,
-        Err(refusal) => return refusal.response(),
+        Err(refusal) => return answer::error(refusal.error()),
     };
     let caller = Caller::of(worker, &request, client);
     let remote_addr = caller.client.as_ref().map_or(visit.peer, |(client, _)| *client);

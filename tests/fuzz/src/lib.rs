@@ -13,6 +13,7 @@ mod messages;
 mod orders;
 mod proxies;
 mod publications;
+mod queries;
 mod tokens;
 mod updates;
 mod wire;
@@ -36,7 +37,7 @@ impl Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     of("channels", channels::feed),
     of("commands", commands::feed),
     of("config", config::feed),
@@ -48,6 +49,7 @@ pub const TARGETS: [Target; 14] = [
     of("orders", orders::feed),
     of("proxies", proxies::feed),
     of("publications", publications::feed),
+    of("queries", queries::feed),
     of("tokens", tokens::feed),
     of("updates", updates::feed),
     of("wire", wire::feed),

@@ -30,8 +30,9 @@ async fn requests_count_as_connections_of_their_address() {
     let mut socket = RawSocket::open(edge.server().public_addr()).await;
     let mut last = None;
     for _ in 0..20 {
-        let (status, head, _) = ask_on(&mut socket, "GET /poll?channel=live.a&wait=0", &[], "").await;
+        let (status, head, body) = ask_on(&mut socket, "GET /poll?channel=live.a&wait=0", &[], "").await;
         if status != 200 {
+            assert_eq!(body["code"], "rate_limited", "{body}");
             last = Some((status, head));
             break;
         }
