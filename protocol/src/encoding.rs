@@ -1,6 +1,8 @@
 //! `Encoding`: in which form a subscriber gets what the server says. Updates are encoded once for each form that somebody
 //! on the channel gets, and shared by all who get it.
 
+use std::hash::{Hash, Hasher};
+
 use bytes::Bytes;
 
 use crate::codec::Codec;
@@ -25,7 +27,7 @@ pub enum Framing {
 }
 
 /// The form in which a subscriber gets what the server says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
     /// How messages are written. Events are JSON.
     pub codec: Codec,
@@ -132,6 +134,13 @@ impl Encoding {
         } else {
             frame::frame(Opcode::Ping, &[])
         }
+    }
+}
+
+/// In one byte: encodings are part of the keys of each join and each batch.
+impl Hash for Encoding {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u8((self.codec as u8) << 4 | self.framing as u8);
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tailwater_protocol::batch::Batch;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
-use tailwater_protocol::encoding::Encoding;
+use tailwater_protocol::encoding::Framing;
 use tailwater_protocol::frame::{self, Opcode};
 use tokio::time::Instant;
 
@@ -86,7 +86,7 @@ impl Session {
         if frames.is_empty() || self.is_ending() {
             return frames.len();
         }
-        if self.encoding == Encoding::EVENTS {
+        if self.encoding.framing == Framing::Events {
             self.place_due.set(true);
             self.wake();
         }

@@ -198,7 +198,7 @@ impl Session {
     /// Whether the session ends before an audit could say what of the live feed of a pattern is certain, so that it reads
     /// from the stream alone.
     pub(super) fn reads_stream_alone(&self, channel: &Channel) -> bool {
-        channel.is_wildcard() && matches!(self.socket, Socket::None)
+        matches!(self.socket, Socket::None) && channel.is_wildcard()
     }
 
     /// A read has failed: the subscription rests, each time longer, and holds up no other.

@@ -37,9 +37,8 @@ pub(crate) fn parse(query: &str, last_event_id: Option<&str>, limit: usize) -> R
             "channel" => {
                 let channel = channel(&value)?;
                 if subscribes.iter().any(|known| known.channel == channel) {
-                    return Err(bad(format!(
-                        "`channel={channel}` stands there twice: leave one out"
-                    )));
+                    let error = bad(format!("`channel={channel}` stands there twice: leave one out"));
+                    return Err(about(&channel, error));
                 }
                 if subscribes.len() == limit {
                     let message = format!("a client may have {limit} channels: ask for fewer");
@@ -51,8 +50,14 @@ pub(crate) fn parse(query: &str, last_event_id: Option<&str>, limit: usize) -> R
                     latest: false,
                 });
             }
-            "since" => of_channel(&mut subscribes, "since")?.since = Some(since(&value)?),
-            "latest" => of_channel(&mut subscribes, "latest")?.latest = flag("latest", &value)?,
+            "since" => {
+                let of = of_channel(&mut subscribes, "since")?;
+                of.since = Some(since(&value).map_err(|error| about(&of.channel, error))?);
+            }
+            "latest" => {
+                let of = of_channel(&mut subscribes, "latest")?;
+                of.latest = flag("latest", &value).map_err(|error| about(&of.channel, error))?;
+            }
             "cursor" => cursor = Some(value.into_owned()),
             "wait" => {
                 let seconds = value.parse().ok().filter(|seconds| *seconds <= LONGEST_WAIT);
@@ -68,7 +73,8 @@ pub(crate) fn parse(query: &str, last_event_id: Option<&str>, limit: usize) -> R
     }
     if let Some(both) = subscribes.iter().find(|one| one.latest && one.since.is_some()) {
         let channel = &both.channel;
-        return Err(bad(format!("`{channel}` has `since` and `latest`: choose one")));
+        let error = bad(format!("`{channel}` has `since` and `latest`: choose one"));
+        return Err(about(channel, error));
     }
     if let Some(cursor) = last_event_id
         .or(cursor.as_deref())
@@ -127,6 +133,13 @@ fn since(text: &str) -> Result<Since, ErrorMessage> {
         let message = "`since` is `beginning`, `last:N`, a time as RFC 3339 has it, or a place EPOCH.OFFSET";
         ErrorMessage::new(ErrorCode::BadCursor, message)
     })
+}
+
+fn about(channel: &Channel, error: ErrorMessage) -> ErrorMessage {
+    ErrorMessage {
+        channel: Some(channel.as_str().to_owned()),
+        ..error
+    }
 }
 
 fn bad(message: String) -> ErrorMessage {
@@ -235,6 +248,16 @@ mod tests {
             let error = parse(query, None, 4).expect_err(query);
             assert_eq!(error.code, code, "{query}: {error:?}");
             assert!(error.message.contains(says), "{query}: {error:?}");
+            let is_about_one = [
+                "`channel`",
+                "twice",
+                "at least 1",
+                "`since` is",
+                "choose one",
+                "`latest`",
+            ]
+            .contains(&says);
+            assert_eq!(error.channel.is_some(), is_about_one, "{query}: {error:?}");
         }
     }
 }
