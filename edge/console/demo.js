@@ -7,11 +7,12 @@ import { DeploymentCards } from "./deployment-cards.js";
 import { $, bindTheme, h } from "./dom.js";
 import { count } from "./format.js";
 import { LogView } from "./log-view.js";
+import { auto } from "./tailwater-http.js";
 import { connect } from "./tailwater.js";
 
 bindTheme($("theme"));
 
-const tw = connect(defaultAddress(), { client: "demo" });
+const tw = connect(defaultAddress(), { client: "demo", transport: auto });
 bindConnectionState(tw);
 // What has ended for good begins with a new page.
 $("state").addEventListener("click", () => (tw.state.name === "closed" ? location.reload() : retryNow()));

@@ -14,6 +14,7 @@ export type { Codec } from "./codec.js";
 export type { ErrorCode } from "./error.js";
 export type { History, HistoryOptions, Lost, LostReason, Position, Publication, Published, Since, Subscribed, Update, } from "./messages.js";
 export type { State } from "./state.js";
+export type { Transport, TransportName } from "./transport.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";
 
 // api.d.ts
@@ -23,6 +24,7 @@ import type { Codec } from "./codec.js";
 import type { TailwaterError } from "./error.js";
 import type { History, HistoryOptions, Lost, Published, Since, Subscribed, Update } from "./messages.js";
 import type { State } from "./state.js";
+import type { Transport } from "./transport.js";
 import type { WebSocketConstructor } from "./websocket.js";
 /** How to connect. Nothing is required. */
 export interface ConnectOptions {
@@ -36,7 +38,9 @@ export interface ConnectOptions {
     tokenIn?: "connect" | "subprotocol" | "query" | undefined;
     /** Name and version of the program, for whoever runs the server: at most 256 bytes. Sent with the token. */
     client?: string | undefined;
-    /** How messages travel: JSON, or `msgpack` of `tailwater/msgpack`. */
+    /** What carries the messages: WebSocket if absent; `auto`, `sse` and `polling` of `tailwater/http` are the others. */
+    transport?: Transport | undefined;
+    /** How messages travel on WebSockets: JSON, or `msgpack` of `tailwater/msgpack`. */
     codec?: Codec | undefined;
     /** The class to use where there is no global `WebSocket`: Node 20 needs that of the package `ws`. */
     WebSocket?: WebSocketConstructor | undefined;
@@ -286,18 +290,23 @@ export interface HistoryOptions {
 // state.d.ts
 
 import type { TailwaterError } from "./error.js";
+import type { TransportName } from "./transport.js";
 /** What the connection is doing. */
 export type State = 
-/** A socket is being opened. `attempt` counts from 0 and is reset by a connection that lasts. */
+/** A connection is being opened. `attempt` counts from 0 and is reset by a connection that lasts. */
 {
     name: "connecting";
     attempt: number;
 }
-/** The session stands. */
+/**
+ * Messages arrive. Over WebSocket `session` and `user` are those of the connection; over HTTP those of the first request
+ * for channels, and `""` and nothing before there is one.
+ */
  | {
     name: "connected";
     session: string;
     user: string | undefined;
+    transport: TransportName;
 }
 /** There is no connection; the next attempt comes in `delayMs`. `code` is that of the close, 0 if there was none. */
  | {
@@ -313,6 +322,15 @@ export type State =
     error: TailwaterError | undefined;
 };
 
+// transport.d.ts
+
+/** Carries messages between client and server: `auto`, `sse` and `polling` of `tailwater/http`. */
+export interface Transport {
+    readonly name: string;
+}
+/** How messages travel. */
+export type TransportName = "websocket" | "sse" | "polling";
+
 // websocket.d.ts
 
 /** As much of a WebSocket as is needed; browsers, Deno, Bun, workers and Node 22 have it, for Node 20 `ws` does. */
@@ -327,6 +345,52 @@ export interface WebSocketLike {
 }
 /** Opens a WebSocket. */
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
+
+// http.d.ts
+
+export { auto, fallback } from "./auto.js";
+export { polling } from "./polling.js";
+export { sse } from "./sse.js";
+export type { FallbackOptions } from "./auto.js";
+export type { Transport } from "./transport.js";
+
+// auto.d.ts
+
+import type { Transport } from "./transport.js";
+/** When to try which transport. */
+export interface FallbackOptions {
+    /** How long a transport may take until the server has said something: 5,000 if absent. */
+    patienceMs?: number | undefined;
+    /** How often a better transport is tried while one lower down is in use: 300,000 if absent. */
+    moveUpMs?: number | undefined;
+}
+/** `auto` with other times. */
+export declare function fallback({ patienceMs, moveUpMs }?: FallbackOptions): Transport;
+/**
+ * WebSocket where it gets through; else server-sent events, else long polling. What worked is remembered for the page
+ * session, and a better one is tried every five minutes and when the network comes back.
+ */
+export declare const auto: Transport;
+
+// polling.d.ts
+
+import type { Transport } from "./transport.js";
+/**
+ * Long polling, and commands by POST. Where streams do not get through either; `auto` finds that out.
+ *
+ * Durable channels miss nothing. A live one misses what is published between two polls, which is told once, as `lost`.
+ */
+export declare const polling: Transport;
+
+// sse.d.ts
+
+import type { Transport } from "./transport.js";
+/**
+ * Server-sent events, and commands by POST. Where WebSockets do not get through; `auto` finds that out.
+ *
+ * A change of what is subscribed opens the stream anew: durable channels miss nothing, a live one is told `lost`.
+ */
+export declare const sse: Transport;
 
 // msgpack.d.ts
 

@@ -48,7 +48,8 @@ pub enum CloseCode {
 pub enum Reconnect {
     /// Not by itself: the same would happen again, or it is not wanted.
     Never,
-    /// With exponential back-off and jitter; durable channels resume from their cursors.
+    /// With exponential back-off and jitter; durable channels resume from their cursors. After [`CloseCode::TooLarge`]
+    /// without what was sent and not answered.
     Backoff,
     /// After the time that `drain` named; without one, with back-off.
     AsDrainSaid,
@@ -99,7 +100,7 @@ impl CloseCode {
                 "JSON travels in text frames, MessagePack in binary ones: correct that before reconnecting"
             }
             Self::InvalidUtf8 => "a text frame was not UTF-8: correct that before reconnecting",
-            Self::TooLarge => "the message was too large: send less before reconnecting",
+            Self::TooLarge => "the message was too large: reconnect, but do not send it again",
             Self::Internal => "a fault of the server: reconnect with back-off",
             Self::Drain => "the server has drained: reconnect after the time that `drain` named",
             Self::Overloaded => "too many connections: reconnect with back-off",
@@ -124,9 +125,9 @@ impl CloseCode {
             | Self::ProtocolError
             | Self::Unsupported
             | Self::InvalidUtf8
-            | Self::TooLarge
             | Self::Disconnected => Reconnect::Never,
             Self::GoingAway
+            | Self::TooLarge
             | Self::Internal
             | Self::Overloaded
             | Self::PingTimeout

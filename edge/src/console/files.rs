@@ -38,6 +38,7 @@ pub(super) const FILES: &[(&str, &[u8])] = &[
     file!("publish.js"),
     file!("ring.js"),
     file!("tabs.js"),
+    file!("tailwater-http.js"),
     file!("tailwater.js"),
     file!("theme.css"),
     file!("theme.js"),

@@ -1,4 +1,4 @@
-// Builds `dist`: modules and types by tsc, and one minified module for pages without a bundler.
+// Builds `dist`: modules and types by tsc, and of each entry for pages one minified module, for those without a bundler.
 
 import { execFileSync } from "node:child_process";
 import { cpSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -6,6 +6,17 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { minify } from "terser";
 import { publicTypes } from "./types.js";
+
+/** What compresses best afterwards, by trial. */
+const COMPRESS = {
+  ecma: 2020,
+  hoist_funs: true,
+  inline: 1,
+  lhs_constants: false,
+  passes: 2,
+  pure_getters: true,
+  unsafe_arrows: true,
+};
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = `${root}dist`;
@@ -19,15 +30,15 @@ for (const file of readdirSync(dist)) {
   if (file.endsWith(".d.ts") && !reached.has(file.slice(0, -".d.ts".length))) rmSync(`${dist}/${file}`);
 }
 
-const bundle = await build({
-  entryPoints: [`${dist}/index.js`],
-  bundle: true,
-  write: false,
-  format: "esm",
-  target: "es2022",
-});
-const { code } = await minify(bundle.outputFiles[0].text, {
-  module: true,
-  compress: { ecma: 2020, hoist_funs: true, passes: 3, pure_getters: true, unsafe_arrows: true },
-});
-writeFileSync(`${dist}/tailwater.min.js`, code);
+for (const [entry, name] of [["index", "tailwater"], ["http", "tailwater-http"]]) {
+  const bundle = await build({
+    entryPoints: [`${dist}/${entry}.js`],
+    bundle: true,
+    write: false,
+    format: "esm",
+    target: "es2022",
+    minifySyntax: true,
+  });
+  const { code } = await minify(bundle.outputFiles[0].text, { module: true, compress: COMPRESS });
+  writeFileSync(`${dist}/${name}.min.js`, code);
+}

@@ -1,9 +1,9 @@
 // The client as the console and the demo of the edge use it: they are part of the binary, which is built without Node, so
-// a copy is checked in. Fails if that copy is not what `dist` has; `--write` makes it so.
+// copies are checked in. Fails if one is not what `dist` has; `--write` makes it so.
 
 import { readFileSync, writeFileSync } from "node:fs";
 
-const COPIES = ["tailwater"];
+const COPIES = ["tailwater", "tailwater-http"];
 
 for (const name of COPIES) {
   const copy = new URL(`../../../edge/console/${name}.js`, import.meta.url);

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-const ENTRIES = ["index", "msgpack", "react", "storage"];
+const ENTRIES = ["index", "http", "msgpack", "react", "storage"];
 
 /** The declarations of `dist` that the entries lead to, by name, in the order in which they are met. */
 export function publicTypes() {

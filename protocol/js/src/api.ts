@@ -5,6 +5,7 @@ import type { Codec } from "./codec.js";
 import type { TailwaterError } from "./error.js";
 import type { History, HistoryOptions, Lost, Published, ServerMessage, Since, Subscribed, Update } from "./messages.js";
 import type { State } from "./state.js";
+import type { Transport } from "./transport.js";
 import type { WebSocketConstructor } from "./websocket.js";
 
 /** How to connect. Nothing is required. */
@@ -19,7 +20,9 @@ export interface ConnectOptions {
   tokenIn?: "connect" | "subprotocol" | "query" | undefined;
   /** Name and version of the program, for whoever runs the server: at most 256 bytes. Sent with the token. */
   client?: string | undefined;
-  /** How messages travel: JSON, or `msgpack` of `tailwater/msgpack`. */
+  /** What carries the messages: WebSocket if absent; `auto`, `sse` and `polling` of `tailwater/http` are the others. */
+  transport?: Transport | undefined;
+  /** How messages travel on WebSockets: JSON, or `msgpack` of `tailwater/msgpack`. */
   codec?: Codec | undefined;
   /** The class to use where there is no global `WebSocket`: Node 20 needs that of the package `ws`. */
   WebSocket?: WebSocketConstructor | undefined;

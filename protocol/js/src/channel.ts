@@ -16,7 +16,6 @@ export interface Channel {
   readonly members: Set<Member>;
   /** It is known to keep nothing. */
   isLive(): boolean;
-  connected(): void;
   disconnected(): void;
   /** What the server says of this channel. */
   take(message: ServerMessage): void;
@@ -30,7 +29,6 @@ export interface Channel {
 export function createChannel(name: string, commands: Commands, backoff: Backoff | undefined, emptied: () => void): Channel {
   const members = new Set<Member>();
   let durable: boolean | undefined;
-  let isConnected = false;
   /** An answer is awaited, before which nothing else is begun. */
   let busy = false;
   /** What comes is what the members in step expect. */
@@ -58,8 +56,7 @@ export function createChannel(name: string, commands: Commands, backoff: Backoff
   };
 
   const unsubscribe = (): void => {
-    const ignore = (): void => {};
-    if (held) commands.ask({ type: "unsubscribe", channel: name }, ignore, ignore);
+    if (held) commands.request({ type: "unsubscribe", channel: name }).catch(() => {});
     held = stands = false;
   };
 
@@ -72,7 +69,7 @@ export function createChannel(name: string, commands: Commands, backoff: Backoff
   const ask = (command: Command, joining: Member[], answered: (reply: any) => void): void => {
     busy = true;
     commands.ask(command, answered, (error: TailwaterError) => {
-      if (!isConnected || error.code === "disconnected") return;
+      if (!commands.areOpen() || error.code === "disconnected") return;
       // The last values may not all have come.
       if (command.type === "ping") pause();
       if (PASSING.includes(error.code)) later(error.retryAfterMs);
@@ -140,7 +137,7 @@ export function createChannel(name: string, commands: Commands, backoff: Backoff
       clearTimeout(retry);
       unsubscribe();
       emptied();
-    } else if (!isConnected || retry) return;
+    } else if (!commands.areOpen() || retry) return;
     else if (fresh.length) begin(fresh, inStep.length > 0);
     else if (waiting.length) {
       const all = [...waiting, ...inStep];
@@ -155,12 +152,8 @@ export function createChannel(name: string, commands: Commands, backoff: Backoff
     name,
     members,
     isLive: () => durable === false,
-    connected() {
-      isConnected = true;
-      sync();
-    },
     disconnected() {
-      isConnected = busy = held = false;
+      busy = held = false;
       pause();
       clearTimeout(retry);
       retry = undefined;

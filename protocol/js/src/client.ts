@@ -10,12 +10,12 @@ import { TailwaterError } from "./error.js";
 import type { ServerMessage, Update } from "./messages.js";
 import type { State } from "./state.js";
 import { createMember, type Member } from "./subscription.js";
-import type { Transport } from "./transport.js";
+import type { OpenLink } from "./transport.js";
 
 /** How long the last values may take. */
 const LATEST_MS = 30_000;
 
-export function createClient(transport: Transport, options: ConnectOptions): Tailwater {
+export function createClient(openLink: OpenLink, options: ConnectOptions): Tailwater {
   const { backoff, signal } = options;
   const { on, emit } = createEmitter<ClientEvents>();
   const commands = createCommands();
@@ -24,21 +24,23 @@ export function createClient(transport: Transport, options: ConnectOptions): Tai
   let state: State;
 
   const whyClosed = (): TailwaterError =>
-    (state.name === "closed" && state.error) || new TailwaterError("closed", "closed");
+    (state as { error?: TailwaterError }).error ?? new TailwaterError("closed", "closed");
 
   const eachMember = (visit: (member: Member) => void): void =>
     channels.forEach(({ members }) => [...members].forEach(visit));
 
   const changed = (next: State): void => {
+    // Told once, although channels are looked at twice while connecting.
+    const isNews = state !== next;
     state = next;
     const { name } = next;
-    channels.forEach((channel) => (name === "connected" ? channel.connected() : channel.disconnected()));
+    channels.forEach((channel) => (commands.areOpen() ? channel.sync() : channel.disconnected()));
     if (name === "closed") {
       ended.abort();
       commands.close(whyClosed());
       eachMember((member) => (next.error ? member.fail(next.error) : member.close()));
     }
-    emit("state", next);
+    if (isNews) emit("state", next);
   };
 
   const heard = (message: ServerMessage): void => {
@@ -58,16 +60,14 @@ export function createClient(transport: Transport, options: ConnectOptions): Tai
       channels.set(name, channel);
     }
     const member = createMember(channel, options, listener, settled);
-    // A channel without members would not last.
-    if (state.name === "connected") channel.connected();
     if (state.name === "closed") queueMicrotask(() => member.fail(whyClosed()));
     return member;
   };
 
-  const connection = createConnection(transport, commands, options, changed, heard);
+  const connection = createConnection(openLink, commands, options, changed, heard);
   const { close } = connection;
   watchEnvironment(connection.wake, () => eachMember((member) => member.flush()), ended.signal);
-  signal?.addEventListener("abort", () => close(), { signal: ended.signal });
+  signal?.addEventListener("abort", close, { signal: ended.signal });
   if (signal?.aborted) close();
   else connection.open();
 
@@ -105,6 +105,6 @@ export function createClient(transport: Transport, options: ConnectOptions): Tai
         );
         member.on("closed", (error) => failed(error ?? signal.reason ?? whyClosed()));
       }),
-    close: () => close(),
+    close,
   };
 }

@@ -15,19 +15,21 @@ export interface Codec {
 /** @internal JSON in text frames. Bytes travel as `payload_b64`. */
 export const json: Codec = {
   subprotocol: "tailwater.v1.json",
-  encode: (command) =>
-    JSON.stringify(
-      "payload" in command && command.payload instanceof Uint8Array
-        ? { ...command, payload: undefined, payload_b64: toBase64(command.payload) }
-        : command,
-    ),
-  decode(data) {
-    const message = JSON.parse(data as string);
-    readBytes(message);
-    message.publications?.forEach(readBytes);
-    return message;
+  encode(command) {
+    const { payload } = command as { payload?: unknown };
+    return JSON.stringify(
+      payload instanceof Uint8Array ? { ...command, payload: undefined, payload_b64: toBase64(payload) } : command,
+    );
   },
+  decode: (data) => fromJson(JSON.parse(data as string)),
 };
+
+/** @internal A message as its JSON has it, with its bytes read. */
+export function fromJson(message: any): ServerMessage {
+  readBytes(message);
+  message.publications?.forEach(readBytes);
+  return message;
+}
 
 function readBytes(holder: { payload?: unknown; payload_b64?: string }): void {
   if (holder.payload_b64 === undefined) return;
@@ -36,4 +38,4 @@ function readBytes(holder: { payload?: unknown; payload_b64?: string }): void {
 }
 
 const toBase64 = (bytes: Uint8Array): string =>
-  btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+  btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));

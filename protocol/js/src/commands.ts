@@ -1,6 +1,6 @@
 // Commands under way: each waits for a connection, for its answer by id, or for the time the server named to repeat it.
 
-import { TailwaterError } from "./error.js";
+import { type ErrorCode, TailwaterError } from "./error.js";
 import type { Command, ErrorMessage, Reply, ServerMessage } from "./messages.js";
 
 /** Commands that may wait at a time, so that an application which goes on while offline does not fill the memory. */
@@ -22,10 +22,12 @@ export interface Commands {
   ask(command: Command, done: (reply: any) => void, failed: (error: any) => void, terms?: Terms): void;
   /** The same as a promise. */
   request<R = Reply>(command: Command, terms?: Terms): Promise<R>;
-  /** There is a connection: what is asked while `first` runs is sent, then what waits. */
-  resume(send: (command: Command) => void, first: () => void): void;
-  /** The connection is gone: what may not be repeated fails. */
-  suspend(): void;
+  /** They are sent as they come. */
+  areOpen(): boolean;
+  /** What is asked while `first` runs is sent; then what waits, and from here on all, unless it is `early` for that. */
+  resume(send: (command: Command) => void, first: () => void, early?: boolean): void;
+  /** The connection is gone: what may not be repeated fails, and what may with the code `refused`, if there is one. */
+  suspend(refused: ErrorCode | false): void;
   /** There will be no connection any more. */
   close(error: TailwaterError): void;
   /** Takes in the answer to a command; false if nobody waits for it. */
@@ -35,7 +37,8 @@ export interface Commands {
 interface Pending {
   again: boolean;
   sent: boolean;
-  dispatch(): void;
+  /** Sends it, if it may be. */
+  send(): void;
   /** Ends the wait; the first end counts. */
   done(reply: Reply): void;
   failed(error: unknown): void;
@@ -51,7 +54,7 @@ export function createCommands(): Commands {
     if (signal?.aborted) return refuse(signal.reason);
     if (pending.size >= MOST_PENDING) return refuse(new TailwaterError("limit", "too many commands"));
     const id = nextId;
-    nextId = id >= 0xffffffff ? 1 : id + 1;
+    nextId = (id % 0xffffffff) + 1;
     const timer = setTimeout(() => one.failed(new TailwaterError("timeout", "no answer in time")), timeoutMs);
     const abort = (): void => one.failed(signal!.reason);
     signal?.addEventListener("abort", abort);
@@ -68,7 +71,7 @@ export function createCommands(): Commands {
       sent: false,
       done: ending(done),
       failed: ending(failed),
-      dispatch() {
+      send() {
         if (one.sent || !send || !pending.has(id)) return;
         one.sent = true;
         try {
@@ -80,22 +83,25 @@ export function createCommands(): Commands {
       },
     };
     pending.set(id, one);
-    one.dispatch();
+    one.send();
   };
 
   return {
     ask,
     request: (command, terms) => new Promise((done, failed) => ask(command, done, failed, terms)),
-    resume(sender, first) {
+    areOpen: () => !!send,
+    resume(sender, first, early) {
       const waiting = [...pending.values()];
       send = sender;
       first();
-      for (const one of waiting) one.dispatch();
+      if (early) send = undefined;
+      for (const one of waiting) one.send();
     },
-    suspend() {
+    suspend(refused) {
       send = undefined;
       for (const one of pending.values()) {
-        if (one.sent && !one.again) one.failed(new TailwaterError("disconnected", "the connection broke"));
+        const code = one.again ? refused : "disconnected";
+        if (one.sent && code) one.failed(new TailwaterError(code, "the connection broke"));
         one.sent = false;
       }
     },
@@ -103,12 +109,12 @@ export function createCommands(): Commands {
       for (const one of pending.values()) one.failed(error);
     },
     answer(message) {
-      const one = "id" in message && pending.get(message.id!);
+      const one = pending.get((message as { id: number }).id);
       if (!one) return false;
       if (message.type !== "error") one.done(message as Reply);
       else if (message.retry_after_ms !== undefined && (one.again || message.code === "rate_limited")) {
         one.sent = false;
-        setTimeout(one.dispatch, message.retry_after_ms);
+        setTimeout(one.send, message.retry_after_ms);
       } else one.failed(errorOf(message));
       return true;
     },

@@ -3,14 +3,14 @@
 
 import type { ConnectOptions } from "./api.js";
 import { backoffMs } from "./backoff.js";
-import { EXPIRED, FINAL, REFUSED } from "./closing.js";
+import { EXPIRED, FINAL, REFUSED, TOO_LARGE } from "./closing.js";
 import { type Commands, errorOf } from "./commands.js";
 import { TailwaterError } from "./error.js";
 import { createHeartbeat } from "./heartbeat.js";
 import type { Connected, ServerMessage } from "./messages.js";
 import type { State } from "./state.js";
 import { refreshInMs } from "./token.js";
-import type { Link, Transport } from "./transport.js";
+import type { Link, OpenLink } from "./transport.js";
 
 /** From the call for a token to `connected`. */
 const OPENING_MS = 15_000;
@@ -29,7 +29,7 @@ export interface Connection {
   /** It is a good moment to connect, or to see whether we still are. */
   wake(): void;
   /** Ends it for good. */
-  close(error?: TailwaterError): void;
+  close(): void;
 }
 
 /**
@@ -37,7 +37,7 @@ export interface Connection {
  * `heard` gets the messages that are none of the connection's own.
  */
 export function createConnection(
-  transport: Transport,
+  openLink: OpenLink,
   commands: Commands,
   { token: fetchToken, tokenIn = "connect", client, backoff }: ConnectOptions,
   changed: (state: State) => void,
@@ -63,20 +63,28 @@ export function createConnection(
     changed(next);
   };
 
+  /** What hears of this state may begin subscriptions. */
+  const resume = (next: State, early?: boolean): void =>
+    commands.resume(
+      (command) => link?.send(command),
+      () => become(next),
+      early,
+    );
+
   const set = (call: () => void, afterMs: number): void => {
     clearTimeout(timer);
     timer = setTimeout(call, afterMs);
   };
 
   /** Forgets the link and all that hangs on it. */
-  const drop = (): void => {
+  const drop = (code?: number): void => {
     life += 1;
     clearTimeout(timer);
     clearTimeout(refreshTimer);
     heartbeat.stop();
     link?.close();
     link = undefined;
-    commands.suspend();
+    commands.suspend(code === TOO_LARGE && "too_large");
   };
 
   const close = (error?: TailwaterError): void => {
@@ -93,7 +101,7 @@ export function createConnection(
     }
     if (connectedAt && Date.now() - connectedAt >= STABLE_MS) attempt = 0;
     connectedAt = 0;
-    drop();
+    drop(code);
     const delayMs = notBefore ? Math.max(0, notBefore - Date.now()) : backoffMs(attempt, backoff);
     attempt += 1;
     set(open, delayMs);
@@ -111,14 +119,16 @@ export function createConnection(
   };
 
   const open = (): void => {
+    const connecting: State = { name: "connecting", attempt };
     notBefore = 0;
     set(() => lose(undefined, "no answer in time"), OPENING_MS);
     withToken(
       (token) => {
         const identifies = !!token && tokenIn === "connect";
         try {
-          link = transport(token, {
-            opened: () => identifies && link!.send({ type: "connect", id: CONNECT_ID, token, client }),
+          link = openLink(token, {
+            opened: (early) =>
+              early ? resume(connecting, early) : identifies && link!.send({ type: "connect", id: CONNECT_ID, token, client }),
             message: (message) => take(message, identifies),
             ended: lose,
           });
@@ -130,13 +140,13 @@ export function createConnection(
       (error) => (REFUSALS.includes(error?.code) ? close(error) : lose(undefined, String(error))),
     );
     // Last, because whoever hears it may close the client.
-    become({ name: "connecting", attempt });
+    become(connecting);
   };
 
   const take = (message: ServerMessage, identifies: boolean): void => {
     heartbeat.heard();
     const { type } = message;
-    const id = "id" in message ? message.id : undefined;
+    const { id } = message as { id?: number };
     if (type === "connected") {
       // To who is about to `connect` the server's first words are those to an anonymous client.
       if (!identifies || id === CONNECT_ID) welcome(message);
@@ -157,10 +167,7 @@ export function createConnection(
     connectedAt = Date.now();
     heartbeat.start(ping_interval_ms);
     expire(expires_at);
-    commands.resume(
-      (command) => link?.send(command),
-      () => become({ name: "connected", session, user }),
-    );
+    resume({ name: "connected", session, user, transport: link!.transport });
   };
 
   const expire = (expiresAt: string | undefined): void => {
@@ -189,6 +196,6 @@ export function createConnection(
       if (state === "waiting" && Date.now() >= notBefore) open();
       else if (state === "connected") heartbeat.probe();
     },
-    close,
+    close: () => close(),
   };
 }

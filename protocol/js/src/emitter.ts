@@ -13,7 +13,7 @@ export function createEmitter<Events>(): Emitter<Events> {
     on(name, listener) {
       const entry: [keyof Events, (detail: any) => void] = [name, listener];
       entries.add(entry);
-      return () => void entries.delete(entry);
+      return () => entries.delete(entry);
     },
     emit(name, detail) {
       const heard = [...entries].filter(([heardName]) => heardName === name);

@@ -42,6 +42,7 @@ export function createHeartbeat(ping: () => void, dead: () => void): Heartbeat {
   };
   return {
     start(intervalMs) {
+      stop();
       quietMs = 2 * intervalMs;
       heard();
       watch();

@@ -2,7 +2,7 @@
 
 import type { ConnectOptions, Tailwater } from "./api.js";
 import { createClient } from "./client.js";
-import { webSocketTransport } from "./websocket.js";
+import { websocket } from "./websocket.js";
 
 /**
  * Connects, and stays connected until `close()`. What is subscribed or sent before the connection stands waits for it.
@@ -10,7 +10,7 @@ import { webSocketTransport } from "./websocket.js";
  * @param url `wss://host/ws`; in a page also `/ws`.
  */
 export const connect = (url: string, options: ConnectOptions = {}): Tailwater =>
-  createClient(webSocketTransport(url, options), options);
+  createClient((options.transport ?? websocket)(url, options), options);
 
 export { TailwaterError } from "./error.js";
 export type * from "./api.js";
@@ -30,4 +30,5 @@ export type {
   Update,
 } from "./messages.js";
 export type { State } from "./state.js";
+export type { Transport, TransportName } from "./transport.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

@@ -2,7 +2,7 @@
 
 import type { ConnectOptions } from "./api.js";
 import { json } from "./codec.js";
-import type { Transport } from "./transport.js";
+import type { OpenLink } from "./transport.js";
 
 /** As much of a WebSocket as is needed; browsers, Deno, Bun, workers and Node 22 have it, for Node 20 `ws` does. */
 export interface WebSocketLike {
@@ -19,7 +19,7 @@ export interface WebSocketLike {
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
 
 /** @internal Carries messages in frames of WebSockets. */
-export function webSocketTransport(url: string, { WebSocket, tokenIn, codec = json }: ConnectOptions): Transport {
+export function websocket(url: string, { WebSocket, tokenIn, codec = json }: ConnectOptions): OpenLink {
   const scope = globalThis as { WebSocket?: WebSocketConstructor; location?: { href: string } };
   const Socket = WebSocket ?? scope.WebSocket;
   if (!Socket) throw new TypeError("no WebSocket: pass one");
@@ -33,7 +33,7 @@ export function webSocketTransport(url: string, { WebSocket, tokenIn, codec = js
 
     const socket = new Socket(address.href, protocols);
     socket.binaryType = "arraybuffer";
-    socket.onopen = events.opened;
+    socket.onopen = () => events.opened();
     socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => {
       let message;
       try {
@@ -47,6 +47,7 @@ export function webSocketTransport(url: string, { WebSocket, tokenIn, codec = js
     // What is wrong comes with the close; without a listener Node would end the process.
     socket.onerror = () => {};
     return {
+      transport: "websocket",
       send: (command) => socket.send(codec.encode(command)),
       close() {
         socket.onopen = socket.onmessage = socket.onclose = null;

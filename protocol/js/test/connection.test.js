@@ -26,7 +26,7 @@ test("waits grow from 1 s to 30 s, and are anything below that", () => {
 });
 
 test("after these closes the client stays away, and says why", async (t) => {
-  const expected = { 1000: "closed", 1002: "closed", 1003: "closed", 1007: "closed", 1009: "closed", 4400: "unauthenticated",
+  const expected = { 1000: "closed", 1002: "closed", 1003: "closed", 1007: "closed", 4400: "unauthenticated",
     4401: "unauthenticated", 4403: "unauthenticated", 4408: "unauthenticated", 4410: "closed" };
   for (const [code, error] of Object.entries(expected)) {
     const { server, client } = await open(t);
@@ -43,7 +43,7 @@ test("after these closes the client stays away, and says why", async (t) => {
 });
 
 test("after these it comes back", async (t) => {
-  for (const code of [1001, 1011, 1012, 1013, 4411, 4413, 4414, 4429, 4499]) {
+  for (const code of [1001, 1009, 1011, 1012, 1013, 4411, 4413, 4414, 4429, 4499]) {
     const { server, client } = await open(t);
     await eventually(() => client.state.name === "connected");
     server.last.socket.close(code);
@@ -119,6 +119,20 @@ test("a command that the server puts off is repeated when it said, a publication
   assert.equal(keys.length, 3);
   assert.equal(new Set(keys).size, 1);
   assert.match(keys[0], /^[!-~]{8,64}$/);
+});
+
+test("what may have been too large for the server is not sent again, and the client comes back", async (t) => {
+  const answer = ({ type, payload }, { socket }) => {
+    if (type !== "publish" || payload !== "large") return undefined;
+    socket.close(1009);
+    return "nothing";
+  };
+  const { server, client } = await open(t, { answer });
+  await assert.rejects(client.publish("a", "large"), { code: "too_large" });
+  await client.publish("a", "small");
+  assert.equal(server.connections.length, 2);
+  const sent = server.connections.flatMap(({ commands }) => commands.map(({ payload }) => payload));
+  assert.deepEqual(sent, ["large", "small"]);
 });
 
 test("on a channel that is known to be live nothing is sent twice", async (t) => {

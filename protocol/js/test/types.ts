@@ -1,6 +1,7 @@
 // Never run: that this compiles, with the types as they are published, is the test.
 
 import { connect, TailwaterError, type Lost, type State, type Update } from "tailwater";
+import { auto, fallback, polling, sse } from "tailwater/http";
 import { msgpack } from "tailwater/msgpack";
 import { type ChannelView, TailwaterProvider, useChannel, useChannelReducer, useConnectionState, useLatest, useTailwater } from "tailwater/react";
 import { stored } from "tailwater/storage";
@@ -12,6 +13,9 @@ interface Deployment {
 
 export async function compiles(page: { getItem(key: string): string | null; setItem(key: string, text: string): void }) {
   const tw = connect("wss://example.com/ws", { token: async () => "token", codec: msgpack });
+  for (const transport of [auto, sse, polling, fallback({ moveUpMs: 60_000 })]) connect("/ws", { transport });
+  // @ts-expect-error a transport is not a name
+  connect("/ws", { transport: "sse" });
   const storage = stored({ get: (key) => page.getItem(key), set: (key, text) => page.setItem(key, text) });
 
   for await (const update of tw.subscribe<Deployment>("deployments.*", { since: "beginning", storage })) {
@@ -32,6 +36,7 @@ export async function compiles(page: { getItem(key: string): string | null; setI
   // @ts-expect-error there is no such event
   subscription.on("opened", () => {});
   tw.on("state", (state: State) => state.name === "waiting" && state.delayMs.toFixed());
+  tw.on("state", (state) => state.name === "connected" && state.transport === "polling");
 
   const { offset } = await tw.publish("chat.room", { text: "hello" }, { key: "k" });
   const price: { amount: number } = await tw.request<{ amount: number }>("prices.get", 17, { timeoutMs: 1_000 });

@@ -1,12 +1,13 @@
 // Starts the real binary for a test, on ports of its own, and ends it by its process id.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 /** The first start on a bare machine installs a nats-server. */
 const START_DEADLINE_MS = 120_000;
@@ -46,6 +47,22 @@ export function startSecondEdge(nats, listen = "127.0.0.1:0", settings = {}) {
     ...settings,
   };
   return start(["serve", "--json"], config);
+}
+
+/** Settings of an edge that knows users by tokens, which `mintToken` makes, and lets nobody else subscribe to `private.>`. */
+export const ISSUER = {
+  TAILWATER_IDENTITY__ISSUER__TEST__ISSUER: "test",
+  TAILWATER_IDENTITY__ISSUER__TEST__HMAC_SECRET: "of the tests, and of nobody else: 32 bytes",
+  TAILWATER_NAMESPACE__PRIVATE__CHANNELS: "private.>",
+  TAILWATER_NAMESPACE__PRIVATE__DURABLE: "true",
+  TAILWATER_NAMESPACE__PRIVATE__PUBLISH: "true",
+};
+
+/** A token as `tailwater token` makes it, which lets its bearer subscribe to `private.>`. */
+export async function mintToken(...args) {
+  const env = { ...process.env, ...ISSUER };
+  const all = ["token", "--sub", "ann", "--subscribe", "private.>", ...args];
+  return (await promisify(execFile)(binary(), all, { env })).stdout.trim();
 }
 
 async function start(args, settings) {
