@@ -3,7 +3,7 @@
 //! what is sent over this one belongs to `publish` and `check`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerError};
@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::config::{Credentials, NatsConfig};
 use crate::error::BrokerError;
+use crate::health::{Health, JetStreamTimes};
 
 /// How a connection is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Connection {
     state: watch::Receiver<ConnectionState>,
     incidents: broadcast::Sender<Incident>,
     breaks: Arc<AtomicU64>,
+    reconnects: Arc<AtomicU64>,
+    jetstream: Arc<JetStreamTimes>,
     runtime: Handle,
 }
 
@@ -95,6 +98,20 @@ impl Connection {
     /// How the connection is, and a way to wait until that changes.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.state.clone()
+    }
+
+    /// How the connection is and was.
+    pub fn health(&self) -> Health {
+        Health::new(
+            self.state.clone(),
+            self.reconnects.clone(),
+            self.jetstream.clone(),
+        )
+    }
+
+    /// How long JetStream takes to answer what is asked over this connection.
+    pub(crate) fn jetstream_times(&self) -> &JetStreamTimes {
+        &self.jetstream
     }
 
     /// Whether NATS can be reached now.
@@ -196,6 +213,7 @@ struct Observed {
     state: watch::Receiver<ConnectionState>,
     incidents: broadcast::Sender<Incident>,
     breaks: Arc<AtomicU64>,
+    reconnects: Arc<AtomicU64>,
 }
 
 impl Observed {
@@ -205,6 +223,8 @@ impl Observed {
             state: self.state,
             incidents: self.incidents,
             breaks: self.breaks,
+            reconnects: self.reconnects,
+            jetstream: Arc::default(),
             runtime: Handle::current(),
         }
     }
@@ -214,11 +234,14 @@ fn observed(options: ConnectOptions, role: &str) -> (ConnectOptions, Observed) {
     let (state_sender, state) = watch::channel(ConnectionState::Away);
     let incidents = broadcast::Sender::new(INCIDENTS);
     let breaks = Arc::new(AtomicU64::new(0));
+    let reconnects = Arc::new(AtomicU64::new(0));
     let observer = Arc::new(Observer {
         role: role.to_owned(),
         state: state_sender,
         incidents: incidents.clone(),
         breaks: breaks.clone(),
+        reconnects: reconnects.clone(),
+        was_connected: AtomicBool::new(false),
     });
     let options = options.event_callback(move |event| {
         let observer = observer.clone();
@@ -228,6 +251,7 @@ fn observed(options: ConnectOptions, role: &str) -> (ConnectOptions, Observed) {
         state,
         incidents,
         breaks,
+        reconnects,
     };
     (options, observed)
 }
@@ -238,6 +262,8 @@ struct Observer {
     state: watch::Sender<ConnectionState>,
     incidents: broadcast::Sender<Incident>,
     breaks: Arc<AtomicU64>,
+    reconnects: Arc<AtomicU64>,
+    was_connected: AtomicBool,
 }
 
 impl Observer {
@@ -245,6 +271,8 @@ impl Observer {
         let role = self.role.as_str();
         let incident = match event {
             Event::Connected => {
+                let again = self.was_connected.swap(true, Ordering::Relaxed);
+                self.reconnects.fetch_add(u64::from(again), Ordering::Relaxed);
                 self.state.send_replace(ConnectionState::Connected);
                 tracing::info!(role, "connected to NATS");
                 Incident::Connected

@@ -31,7 +31,7 @@ use tailwater_protocol::channel::Channel;
 use tailwater_protocol::encoding::Encoding;
 use tokio::sync::{mpsc, watch};
 
-pub use inbox::{Delivery, Inbox};
+pub use inbox::{Delivery, Inbox, Origin};
 pub use interest::{Interest, InterestId, Membership, Place, Terms};
 
 pub use crate::timeline::Known;
@@ -39,6 +39,7 @@ pub use crate::timeline::Known;
 use crate::config::NatsConfig;
 use crate::connection::{Connection, ConnectionState};
 use crate::error::BrokerError;
+use crate::health::Health;
 use crate::history::History;
 use crate::stream::{Stream, Streams};
 use crate::subject::Subject;
@@ -60,7 +61,8 @@ pub struct FeedHandle {
     requests: mpsc::Sender<Arc<Interest>>,
     timelines: Arc<DashMap<Arc<str>, Arc<Timeline>>>,
     next_id: Arc<AtomicU64>,
-    state: watch::Receiver<ConnectionState>,
+    health: Health,
+    gaps: Arc<AtomicU64>,
 }
 
 impl FeedHandle {
@@ -95,7 +97,17 @@ impl FeedHandle {
 
     /// How the connection for live subscriptions is.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
-        self.state.clone()
+        self.health.state()
+    }
+
+    /// How the connection for live subscriptions is and was.
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// Where publications of durable channels did not arrive, and what was missing was left to be read: how often so far.
+    pub fn gaps(&self) -> u64 {
+        self.gaps.load(Ordering::Relaxed)
     }
 
     /// Becomes a member of an existing interest or of a new one.
@@ -160,7 +172,7 @@ impl Feed {
     /// Starts the thread, which connects to NATS in the background and feeds one inbox per worker.
     /// An interest that nobody wants any more is kept in NATS for `linger`. What durable channels bring goes into the
     /// ring of `history` too; `connection` is used where a stream's epoch is in doubt, and `streams` hears of streams
-    /// that seem to be gone.
+    /// that seem to be gone. With `traces`, publications that their publishers have sampled are told apart.
     ///
     /// # Errors
     /// [`BrokerError::Credentials`] and [`BrokerError::Setup`] for a configuration that can never work,
@@ -172,8 +184,10 @@ impl Feed {
         history: History,
         connection: Connection,
         streams: Streams,
+        traces: bool,
     ) -> Result<Self, BrokerError> {
         let registry = Registry::default();
+        let gaps = Arc::<AtomicU64>::default();
         let (requests, request_queue) = mpsc::channel(REQUESTS);
         let (stop, stopped) = watch::channel(false);
         let (ready, opened) = tokio::sync::oneshot::channel();
@@ -185,6 +199,8 @@ impl Feed {
             history,
             connection,
             streams,
+            gaps: gaps.clone(),
+            traces,
             requests: request_queue,
             stopped,
         };
@@ -192,13 +208,14 @@ impl Feed {
             .name("tailwater-feed".to_owned())
             .spawn(move || thread::run(work, ready))
             .map_err(BrokerError::Thread)?;
-        let state = opened.await.map_err(|_| BrokerError::Stopped)??;
+        let health = opened.await.map_err(|_| BrokerError::Stopped)??;
         let handle = FeedHandle {
             registry,
             requests,
             timelines: Arc::default(),
             next_id: Arc::default(),
-            state,
+            health,
+            gaps,
         };
         Ok(Self { handle, stop, thread })
     }

@@ -30,6 +30,7 @@ use crate::config::NatsConfig;
 use crate::connection::ConnectionState;
 use crate::error::BrokerError;
 use crate::feed::{Interest, InterestId};
+use crate::health::Health;
 use crate::jetstream;
 use crate::wire::{self, RequestsOnly, ServerOrder, Wire};
 pub use latest::Latest;
@@ -179,6 +180,11 @@ impl History {
     /// How the connection for history is.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.shared.wire.state()
+    }
+
+    /// How the connection is and was.
+    pub fn health(&self) -> Health {
+        self.shared.wire.health()
     }
 
     pub(crate) fn wire(&self) -> &Wire<()> {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::epoch;
 use crate::error::BrokerError;
+use crate::health::Histogram;
 use crate::stream::Stream;
 use crate::wire::{Limits, Outgoing, OwnedMessage, Wire};
 use tailwater_protocol::position::Epoch;
@@ -89,7 +90,8 @@ pub(crate) async fn barrier<S>(
         headers: &[("Nats-Expected-Last-Sequence", NEVER)],
         payload: b"",
     };
-    let answer = wire.request(outgoing, within).await?;
+    let asked = wire.request(outgoing, within);
+    let answer = timed(&wire.jetstream_times().barrier, asked).await?;
     read_barrier(&answer.payload).map_err(|description| BrokerError::JetStream {
         request: stream.sync_subject.to_string(),
         code: 0,
@@ -157,7 +159,13 @@ pub(crate) async fn get_of<S>(
         // The server ends an answer behind the message that goes beyond `max_bytes`.
         bytes: (4 * ANSWER_BYTES).saturating_add(largest),
     };
-    let mut messages = wire.request_batch(outgoing, limits, within).await?;
+    let times = wire.jetstream_times();
+    let time = if get.multi_last.is_empty() {
+        &times.read
+    } else {
+        &times.heads
+    };
+    let mut messages = timed(time, wire.request_batch(outgoing, limits, within)).await?;
     let end = messages.pop().ok_or(BrokerError::Stopped)?;
     let headers = end.headers();
     let status = headers.status();
@@ -176,6 +184,25 @@ pub(crate) async fn get_of<S>(
             }),
         }),
     }
+}
+
+/// Waits for an answer and notes how long it took; also how long was waited for one that did not come in time.
+pub(crate) async fn timed<T>(
+    histogram: &Histogram,
+    asked: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    let begin = Instant::now();
+    let answer = asked.await;
+    let is_late = |error: &BrokerError| {
+        matches!(
+            error,
+            BrokerError::Unavailable { .. } | BrokerError::Unacknowledged { .. }
+        )
+    };
+    if answer.as_ref().err().is_none_or(is_late) {
+        histogram.record(begin.elapsed());
+    }
+    answer
 }
 
 /// Whether a request for newest messages failed because more than 1,024 subjects match.

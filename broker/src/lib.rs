@@ -2,6 +2,7 @@
 //!
 //! - [`config`]: servers, credentials, TLS and timeouts, as the edge hands them over.
 //! - [`connection`]: the connection for publications: connects, reconnects for ever, says how it is.
+//! - [`health`]: what is measured of the connections, and of JetStream behind them.
 //! - [`subject`]: the one place where a channel becomes a NATS subject and back.
 //! - [`feed`]: live publications: one NATS subscription a channel and process, encoded once a codec and form,
 //!   handed to the workers through bounded inboxes.
@@ -11,6 +12,7 @@
 //! - [`request`]: questions to services, and their answers.
 //! - [`stream`]: the streams behind durable channels: created, compared, watched over until ready.
 //! - [`epoch`]: which life of a stream an offset belongs to; how edges agree on it.
+//! - [`trace`]: where a publication stands in a trace.
 //! - [`permissions`]: the least that the edge's user in NATS must be allowed.
 //! - [`check`]: what an operator wants to know before the start.
 //! - [`listener`]: a few subjects of the edge's own, each with a bounded queue.
@@ -31,6 +33,7 @@ pub mod feed;
 #[cfg(feature = "inside")]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod health;
 pub mod history;
 mod jetstream;
 pub mod listener;
@@ -41,9 +44,11 @@ pub mod request;
 pub mod stream;
 pub mod subject;
 mod timeline;
+pub mod trace;
 pub mod wire;
 
 pub use config::{Credentials, NatsConfig, TlsConfig};
 pub use connection::{Connection, ConnectionState};
 pub use error::BrokerError;
+pub use health::Health;
 pub use stream::{Storage, Stream, StreamSpec, StreamState, Streams};

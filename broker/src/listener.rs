@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::config::NatsConfig;
 use crate::connection::ConnectionState;
 use crate::error::BrokerError;
+use crate::health::Health;
 use crate::wire::{self, Handler, Message, Outgoing, OwnedMessage, ServerOrder, SubscriptionId, Wire};
 
 /// Payloads above this are not kept: nothing that is listened to here is longer.
@@ -127,6 +128,11 @@ impl Listener {
     /// How the connection is, and a way to wait until that changes.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.wire.state()
+    }
+
+    /// How the connection is and was.
+    pub fn health(&self) -> Health {
+        self.wire.health()
     }
 
     pub(crate) fn wire(&self) -> &Wire<Ear> {

@@ -3,6 +3,9 @@
 //! The publisher's own headers stand in front, and JetStream appends its own: of each header the last value counts
 //! (see [`Headers`](crate::wire::Headers)). Nothing here copies a payload.
 
+use std::ops::Range;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use memchr::memmem;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::payload::PayloadRef;
@@ -10,6 +13,7 @@ use tailwater_protocol::position::Offset;
 use tailwater_protocol::push::{Deleted, UpdateRef};
 
 use crate::subject::SubjectPrefix;
+use crate::trace::TraceParent;
 use crate::wire::{Headers, OwnedMessage, number};
 
 /// One publication of a stream.
@@ -27,6 +31,7 @@ pub(crate) struct Publication<'a> {
     /// When it was stored: RFC 3339 with up to nine digits of fraction. Empty before nats-server 2.10.
     time: &'a [u8],
     payload: &'a [u8],
+    headers: Headers<'a>,
     deleted: Option<Deleted>,
 }
 
@@ -49,6 +54,7 @@ impl<'a> Publication<'a> {
             previous: previous.and_then(number).unwrap_or(0),
             time: time.unwrap_or_default(),
             payload,
+            headers,
             // Only what has no payload can be a marker, so that others are not searched for the header.
             deleted: payload.is_empty().then(|| deleted(headers)).flatten(),
         })
@@ -77,6 +83,16 @@ impl<'a> Publication<'a> {
     /// When it was stored, as clients read it; `text` holds it.
     pub(crate) fn time<'t>(&self, text: &'t mut TimeText) -> Option<&'t str> {
         milliseconds(self.time, text)
+    }
+
+    /// When it was stored, by the clock of the server that leads the stream.
+    pub(crate) fn stored_at(&self) -> Option<SystemTime> {
+        instant(self.time)
+    }
+
+    /// Its publisher's `traceparent`.
+    pub(crate) fn trace(&self) -> Option<&'a str> {
+        TraceParent::of(self.headers).map(|(text, _)| text)
     }
 
     /// The concrete channel.
@@ -145,6 +161,33 @@ fn milliseconds<'t>(time: &[u8], text: &'t mut TimeText) -> Option<&'t str> {
     std::str::from_utf8(text).ok()
 }
 
+/// The time that `2026-11-22T13:57:39.5642999Z` names, to the millisecond.
+fn instant(time: &[u8]) -> Option<SystemTime> {
+    let mut text = TimeText::default();
+    let text = milliseconds(time, &mut text)?.as_bytes();
+    let number = |digits: Range<usize>| {
+        text[digits].iter().try_fold(0_u64, |number, digit| {
+            let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+            Some(number * 10 + u64::from(digit))
+        })
+    };
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    if year < 1970 || !(1..=12).contains(&month) {
+        return None;
+    }
+    // Years that begin in March, so that the day that some of them have is their last.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days =
+        year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day.checked_sub(1)?;
+    let days = days.checked_sub(719_468)?;
+    let seconds = ((days * 24 + number(11..13)?) * 60 + number(14..16)?) * 60 + number(17..19)?;
+    Some(UNIX_EPOCH + Duration::from_millis(seconds * 1000 + number(20..23)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +244,28 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(milliseconds(time.as_bytes(), &mut text), expected);
+        }
+    }
+
+    #[test]
+    fn a_time_is_counted_from_1970_whatever_the_year() {
+        for (time, seconds, millis) in [
+            ("1970-01-01T00:00:00Z", 0, 0),
+            ("2000-02-29T23:59:59.999Z", 951_868_799, 999),
+            ("2024-03-01T00:00:00.5Z", 1_709_251_200, 500),
+            ("2026-11-22T13:57:39.5642999Z", 1_795_355_859, 564),
+        ] {
+            let expected = UNIX_EPOCH + Duration::from_millis(seconds * 1000 + millis);
+            assert_eq!(instant(time.as_bytes()), Some(expected), "{time}");
+        }
+        for wrong in [
+            "",
+            "1969-01-01T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-11-00T00:00:00Z",
+            "2026-11-2xT13:57:39Z",
+        ] {
+            assert_eq!(instant(wrong.as_bytes()), None, "{wrong}");
         }
     }
 

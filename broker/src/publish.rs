@@ -25,6 +25,7 @@ use crate::check;
 use crate::config::NatsConfig;
 use crate::connection::{Connection, Incident};
 use crate::error::BrokerError;
+use crate::jetstream::timed;
 use crate::subject::SubjectPrefix;
 
 pub(crate) use self::headers::encode_user;
@@ -123,7 +124,10 @@ impl Publisher {
             publication.payload,
         );
         match timeout_at(deadline, sent).await {
-            Ok(Ok(())) => waiting.answer(deadline, within).await,
+            Ok(Ok(())) => {
+                let time = &self.connection.jetstream_times().publish;
+                timed(time, waiting.answer(deadline, within)).await
+            }
             Ok(Err(_)) => Err(BrokerError::Away),
             // Still behind others in the client library's own queue, so nothing of it has left.
             Err(_) => Err(BrokerError::Busy),

@@ -15,8 +15,10 @@ use tokio::task::JoinHandle;
 use crate::config::NatsConfig;
 use crate::connection::ConnectionState;
 use crate::error::BrokerError;
+use crate::health::Health;
 use crate::publish::{USER_HEADER, encode_user};
 use crate::subject::SubjectPrefix;
+use crate::trace::TraceHeaders;
 use crate::wire::{self, Outgoing, OwnedMessage, RequestsOnly, ServerOrder, Wire};
 
 /// The header with the session that asks, as its client knows it from `connected`.
@@ -41,6 +43,8 @@ pub struct ClientRequest<'a> {
     pub user: Option<&'a str>,
     /// The session that asks.
     pub session: &'a str,
+    /// The trace that the service is to go on with.
+    pub trace: Option<&'a TraceHeaders>,
 }
 
 /// What a service answered.
@@ -124,6 +128,8 @@ impl Requester {
             (CHANNEL_HEADER, request.channel.as_str()),
         ];
         headers.extend(user.as_deref().map(|user| (USER_HEADER, user)));
+        let trace = request.trace.map(TraceHeaders::written);
+        headers.extend(trace.iter().flat_map(|trace| trace.headers()));
         let subject = prefix.subject(request.channel);
         let outgoing = Outgoing {
             subject: subject.as_str(),
@@ -133,14 +139,23 @@ impl Requester {
         self.send(outgoing, within).await
     }
 
-    /// Asks on a subject as NATS writes it, on behalf of the edge, which bounds how often it does so at a time.
+    /// Asks on a subject as NATS writes it, on behalf of the edge, which bounds how often it does so at a time. The service
+    /// is to go on with `trace`.
     ///
     /// # Errors
     /// As [`Requester::request`], without a limit of its own.
-    pub async fn ask(&self, subject: &str, payload: &[u8], within: Duration) -> Result<Answer, BrokerError> {
+    pub async fn ask(
+        &self,
+        subject: &str,
+        payload: &[u8],
+        trace: Option<&TraceHeaders>,
+        within: Duration,
+    ) -> Result<Answer, BrokerError> {
+        let trace = trace.map(TraceHeaders::written);
+        let headers: Vec<_> = trace.iter().flat_map(|trace| trace.headers()).collect();
         let outgoing = Outgoing {
             subject,
-            headers: &[],
+            headers: &headers,
             payload,
         };
         self.send(outgoing, within).await
@@ -149,6 +164,11 @@ impl Requester {
     /// How the connection is, and a way to wait until that changes.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.wire.state()
+    }
+
+    /// How the connection is and was.
+    pub fn health(&self) -> Health {
+        self.wire.health()
     }
 
     async fn send(&self, outgoing: Outgoing<'_>, within: Duration) -> Result<Answer, BrokerError> {

@@ -1,15 +1,17 @@
 //! What operators and Kubernetes ask, on a listener of its own: is it alive, is it ready, which sessions are there, and
-//! end this one.
+//! end this one; and what is measured.
 //!
 //! `/livez` says that the process runs. `/readyz` fails while NATS is away, while a stream of a durable
 //! namespace is not as it must be, until orders and revocations can be heard of, and from the moment the process begins
-//! to stop, so that no new client is sent here. Everything else is for who may (`admin/access.rs`).
+//! to stop, so that no new client is sent here. Everything else is for who may (`admin/access.rs`); `/metrics` may
+//! be open to everybody who can connect.
 
 mod access;
 mod routes;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Request;
@@ -23,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::control::Control;
+use crate::metrics::Metrics;
 
 pub(crate) use access::Access;
 
@@ -43,6 +46,9 @@ pub(crate) struct Operators {
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) control: Control,
     pub(crate) access: Access,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Who may not use anything else here may read the metrics.
+    pub(crate) open_metrics: bool,
 }
 
 impl Operators {

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tailwater_broker::feed::{Delivery, Membership};
 use tailwater_protocol::batch::Batch;
@@ -15,9 +16,11 @@ use tokio::runtime::Runtime;
 
 use crate::config::SlowConsumer;
 use crate::hub::{self, Hub, Seat};
+use crate::limits::memory::{Capacity, Counted, Memory};
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::session::Session;
 use crate::socket::Socket;
+use crate::telemetry::traces::Tracer;
 
 /// The bounds of the outboxes of [`BenchAudience`].
 const LIMITS: OutboxLimits = OutboxLimits {
@@ -35,6 +38,8 @@ pub struct BenchAudience {
     hub: RefCell<Hub>,
     sessions: Vec<Rc<Session>>,
     clients: Vec<TcpStream>,
+    memory: Rc<Memory>,
+    tracer: Tracer,
 }
 
 impl BenchAudience {
@@ -52,6 +57,8 @@ impl BenchAudience {
             hub: RefCell::default(),
             sessions: Vec::new(),
             clients: Vec::new(),
+            tracer: Tracer::default(),
+            memory: Rc::new(Memory::new(Arc::new(Capacity::new(0)), Arc::default())),
         };
         for id in 0..sessions as u64 {
             let client = TcpStream::connect(listener.local_addr()?)?;
@@ -72,7 +79,7 @@ impl BenchAudience {
                 None,
                 Socket::Plain(socket),
                 Rc::default(),
-                Outbox::default(),
+                Outbox::new(Counted::new(audience.memory.clone())),
             ));
             audience.join(membership, &session);
             audience.sessions.push(session);
@@ -91,7 +98,13 @@ impl BenchAudience {
 
     /// Passes `deliveries` on, as a worker does with what it has taken from its inbox.
     pub fn deliver(&mut self, deliveries: &mut Vec<Delivery>) {
-        self.runtime.block_on(hub::deliver(&self.hub, deliveries, LIMITS));
+        self.runtime.block_on(hub::deliver(
+            &self.hub,
+            deliveries,
+            LIMITS,
+            &self.memory,
+            &self.tracer,
+        ));
     }
 
     /// Lets every client read all that has come, and says how many bytes they were.

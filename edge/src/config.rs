@@ -20,6 +20,7 @@ mod settings;
 mod source;
 mod stream;
 mod suggest;
+mod telemetry;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,8 @@ pub use self::request::RequestsConfig;
 pub use self::schema::{OTHER_VARIABLES, reference};
 pub use self::secret::{Secret, SecretSource};
 pub use self::stream::{StreamConfig, StreamStorage};
+pub(crate) use self::telemetry::parse_headers;
+pub use self::telemetry::{Endpoint, TelemetryConfig};
 pub use self::template::Template;
 pub use self::tls::{ClientAuth, TlsConfig, TlsFiles};
 pub(crate) use self::tls::{Contents, Material, Standing, Validity};
@@ -68,6 +71,8 @@ pub struct Config {
     pub control: ControlConfig,
     /// Logs.
     pub log: LogConfig,
+    /// Where measurements and traces are sent.
+    pub telemetry: TelemetryConfig,
     /// The connection to NATS.
     pub nats: NatsConfig,
     /// TLS on the public listener; nothing: it speaks plain HTTP.
@@ -110,6 +115,8 @@ pub struct AdminConfig {
     /// What has to be shown for everything but `/livez` and `/readyz`; without it those two are all that there is,
     /// unless it listens on the loopback.
     pub token: Option<SecretSource>,
+    /// Everybody who can connect may read `/metrics`.
+    pub open_metrics: bool,
 }
 
 /// What is logged, and how it looks.
@@ -296,6 +303,7 @@ fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
     };
     let identity = identity::read(settings, mistakes);
     let log = read_log(&mut settings.section("log", mistakes));
+    let telemetry = telemetry::read(&mut settings.section("telemetry", mistakes));
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut top = settings.section("", mistakes);
     let workers = NonZeroUsize::new(top.size("edge.workers")).unwrap_or(cores);
@@ -308,6 +316,7 @@ fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
         admin,
         control,
         log,
+        telemetry,
         nats,
         tls,
         websocket,

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tailwater_broker::bucket::{Bucket, BucketSpec};
 use tailwater_broker::listener::Listener;
-use tailwater_broker::{BrokerError, Connection, ConnectionState, NatsConfig};
+use tailwater_broker::{BrokerError, Connection, ConnectionState, Health, NatsConfig};
 use tailwater_protocol::close::CloseCode;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -152,6 +152,11 @@ impl Control {
     /// How the connection is that orders come by, if they do.
     pub(crate) fn state(&self) -> Option<watch::Receiver<ConnectionState>> {
         self.fleet.as_ref().map(|fleet| fleet.listener.state())
+    }
+
+    /// How that connection is and was.
+    pub(crate) fn health(&self) -> Option<Health> {
+        self.fleet.as_ref().map(|fleet| fleet.listener.health())
     }
 
     /// Describes sessions of this edge, by their ids.

@@ -33,6 +33,9 @@ pub enum EdgeError {
     /// The public listener cannot speak TLS: the system has no random numbers for its tickets.
     #[error("cannot set up TLS for the public listener")]
     Tls(#[source] rustls::Error),
+    /// What sends spans to the collector cannot be set up.
+    #[error("cannot set up the exporter of spans: check `telemetry`")]
+    Telemetry(#[from] opentelemetry_otlp::ExporterBuildError),
     /// A worker's thread has ended by a fault of our own; the log has it.
     #[error("a worker ended unexpectedly")]
     Worker,

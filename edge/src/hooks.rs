@@ -22,6 +22,7 @@ use tailwater_protocol::channel::Channel;
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 
 use crate::config::HooksConfig;
+use crate::telemetry::traces::{Span, Tracer};
 
 pub(crate) use self::answer::ConnectAnswer;
 pub(crate) use self::headers::KeptHeaders;
@@ -50,6 +51,8 @@ pub(crate) struct Client<'a> {
     pub(crate) claims: Option<&'a Map<String, Value>>,
     /// What [`Hooks::keep`] kept of its handshake.
     pub(crate) headers: Option<&'a KeptHeaders>,
+    /// What the question is a part of.
+    pub(crate) span: &'a Span,
 }
 
 /// A new session.
@@ -101,18 +104,18 @@ impl HookRefusal {
 
 impl Hooks {
     /// The hooks of this configuration, which ask through `requester`; none without one.
-    pub(crate) fn new(config: &HooksConfig, requester: Option<&Requester>) -> Self {
+    pub(crate) fn new(config: &HooksConfig, requester: Option<&Requester>, tracer: &Tracer) -> Self {
         Self {
             connect: config
                 .connect
                 .as_ref()
                 .zip(requester)
-                .map(|(config, requester)| Hook::new("connect", config, requester.clone())),
+                .map(|(config, requester)| Hook::new("connect", config, requester.clone(), tracer.clone())),
             subscribe: config
                 .subscribe
                 .as_ref()
                 .zip(requester)
-                .map(|(config, requester)| Hook::new("subscribe", config, requester.clone())),
+                .map(|(config, requester)| Hook::new("subscribe", config, requester.clone(), tracer.clone())),
         }
     }
 
@@ -137,7 +140,7 @@ impl Hooks {
             return Ok(ConnectAnswer::default());
         };
         let ConnectFacts { by, client } = facts;
-        hook.ask(by.session, |session| {
+        hook.ask(by.session, by.span, |session| {
             question("connect", session, by, hook, About::Connect { client })
         })
         .await
@@ -152,7 +155,7 @@ impl Hooks {
             return Ok(());
         };
         let SubscribeFacts { by, channel } = facts;
-        hook.ask(by.session, |session| {
+        hook.ask(by.session, by.span, |session| {
             question("subscribe", session, by, hook, About::Subscribe { channel })
         })
         .await

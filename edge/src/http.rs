@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tailwater_broker::trace::TraceParent;
 use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,6 +29,7 @@ use crate::hooks::KeptHeaders;
 use crate::identity::places::{self, PlaceError};
 use crate::limits::Place;
 use crate::limits::refusal::Refusal;
+use crate::metrics::meters::Handshake;
 use crate::socket::{Socket, Stream};
 use crate::transport::event_stream::StreamRequest;
 use crate::transport::{self, event_stream, exchange};
@@ -78,6 +80,8 @@ pub(crate) struct Caller {
     pub(crate) token: Option<Result<Secret, ErrorMessage>>,
     /// What hooks may be shown of it.
     pub(crate) headers: Option<Box<KeptHeaders>>,
+    /// The trace that it belongs to.
+    pub(crate) trace: Option<TraceParent>,
     /// Its address and its place, where a proxy speaks for several clients.
     pub(crate) client: Option<(SocketAddr, Place)>,
 }
@@ -95,6 +99,7 @@ impl Caller {
         Self {
             token: token.map_err(malformed).transpose(),
             headers: worker.hooks().keep(request.headers()),
+            trace: worker.tracer().parent(request.headers()),
             client,
         }
     }
@@ -264,6 +269,7 @@ fn handshake(
         None
     };
     if !limits.origins().allow(request.headers()) {
+        worker.meters().handshakes.of(Handshake::Forbidden).add(1);
         return upgrade::Refusal::Origin.response();
     }
     let compress = worker.config().namespaces.any_compresses();
@@ -275,7 +281,10 @@ fn handshake(
             }));
             response
         }
-        Err(refusal) => refusal.response(),
+        Err(refusal) => {
+            worker.meters().handshakes.of(Handshake::BadRequest).add(1);
+            refusal.response()
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 //! from this loop; no task is woken for a client that keeps up. Every [`TURN`] writes the walk lets the
 //! worker's other tasks run.
 
+mod hash;
+mod measure;
 mod stored;
 
 use std::cell::{Cell, RefCell};
@@ -18,8 +20,13 @@ use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
 use crate::config::SlowConsumer;
+use crate::limits::memory::Memory;
+use crate::metrics::meters::Promise;
 use crate::outbox::OutboxLimits;
 use crate::session::Session;
+use crate::telemetry::traces::Tracer;
+use hash::BuildKeyHasher;
+use measure::{count, join_origins, trace};
 use stored::Standing;
 pub(crate) use stored::position;
 
@@ -29,7 +36,7 @@ const TURN: usize = 256;
 /// The subscribers of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
-    audiences: HashMap<AudienceKey, Audience>,
+    audiences: HashMap<AudienceKey, Audience, BuildKeyHasher>,
 }
 
 /// Names an audience: the channel, and the encoding that its sessions get.
@@ -129,14 +136,16 @@ impl Hub {
             .is_some()
     }
 
-    fn end_walk(&mut self, key: AudienceKey) {
+    /// Ends a walk, and says how many places it has passed.
+    fn end_walk(&mut self, key: AudienceKey) -> usize {
         let Some(audience) = self.audiences.get_mut(&key) else {
-            return;
+            return 0;
         };
         audience.walking = false;
         let sessions = &mut audience.sessions;
+        let places = sessions.len();
         if !std::mem::take(&mut audience.holes) {
-            return;
+            return places;
         }
         sessions.retain(Option::is_some);
         let (interest, _) = key;
@@ -144,14 +153,26 @@ impl Hub {
             seated.session.move_seat(Seat { interest, place });
         }
         self.drop_if_empty(key);
+        places
     }
 
-    /// Calls `deliver` for one turn of the audience, from `place` on; the next place, if there is one.
-    fn turn(&self, key: AudienceKey, place: usize, deliver: &impl Fn(&Audience, &Seated)) -> Option<usize> {
+    /// Calls `deliver` for one turn of the audience, from `place` on; the next place, if there is one. `empty` counts
+    /// places that nobody has any more.
+    fn turn(
+        &self,
+        key: AudienceKey,
+        place: usize,
+        empty: &Cell<usize>,
+        deliver: &impl Fn(&Audience, &Seated),
+    ) -> Option<usize> {
         let audience = self.audiences.get(&key)?;
         let sessions = &audience.sessions;
         let end = sessions.len().min(place + TURN);
-        for seated in sessions[place.min(end)..end].iter().flatten() {
+        let turn = &sessions[place.min(end)..end];
+        if audience.holes {
+            empty.set(empty.get() + turn.iter().filter(|seated| seated.is_none()).count());
+        }
+        for seated in turn.iter().flatten() {
             deliver(audience, seated);
         }
         (end < sessions.len()).then_some(end)
@@ -172,7 +193,13 @@ impl Audience {
 }
 
 /// Passes everything in `deliveries` on to the sessions of this worker, in order for each channel.
-pub(crate) async fn deliver(hub: &RefCell<Hub>, deliveries: &mut Vec<Delivery>, limits: OutboxLimits) {
+pub(crate) async fn deliver(
+    hub: &RefCell<Hub>,
+    deliveries: &mut Vec<Delivery>,
+    limits: OutboxLimits,
+    memory: &Memory,
+    tracer: &Tracer,
+) {
     if deliveries.len() > 1 {
         join_batches(deliveries);
     }
@@ -183,13 +210,24 @@ pub(crate) async fn deliver(hub: &RefCell<Hub>, deliveries: &mut Vec<Delivery>, 
                 encoding,
                 batch,
                 span: None,
+                origin,
             } => {
-                walk(hub, (interest, encoding), |audience, seated| {
+                let sessions = walk(hub, (interest, encoding), |audience, seated| {
                     if let Kind::Live(policy) = audience.kind {
                         seated.session.deliver(&batch, &audience.channel, policy, limits);
                     }
                 })
                 .await;
+                let sessions = count(memory, Promise::Live, sessions, &batch);
+                if let Some(origin) = &origin {
+                    trace(
+                        hub,
+                        (interest, encoding),
+                        tracer,
+                        origin,
+                        (Promise::Live, sessions),
+                    );
+                }
             }
             Delivery::Lost {
                 interest,
@@ -202,10 +240,11 @@ pub(crate) async fn deliver(hub: &RefCell<Hub>, deliveries: &mut Vec<Delivery>, 
                     let Some(frame) = lost_frame(hub, key, count, &reason) else {
                         continue;
                     };
-                    push_to_all(hub, key, &frame).await;
+                    let told = push_to_all(hub, key, &frame).await;
+                    memory.meters().announced(&reason, told);
                 }
             }
-            stored => stored::deliver(hub, stored).await,
+            stored => stored::deliver(hub, stored, memory, tracer).await,
         }
     }
 }
@@ -217,28 +256,30 @@ fn each(encoding: Option<Encoding>) -> impl Iterator<Item = Encoding> {
         .filter(move |each| encoding.is_none_or(|only| only == *each))
 }
 
-/// Sends one message to everybody in an audience.
-async fn push_to_all(hub: &RefCell<Hub>, key: AudienceKey, frame: &bytes::Bytes) {
+/// Sends one message to everybody in an audience, and says how many they are.
+async fn push_to_all(hub: &RefCell<Hub>, key: AudienceKey, frame: &bytes::Bytes) -> u64 {
     walk(hub, key, |_, seated| {
         seated.session.push_message(frame.clone());
     })
-    .await;
+    .await
 }
 
-async fn walk(hub: &RefCell<Hub>, key: AudienceKey, deliver: impl Fn(&Audience, &Seated)) {
+/// Calls `deliver` for everybody in an audience, and says how many they are.
+async fn walk(hub: &RefCell<Hub>, key: AudienceKey, deliver: impl Fn(&Audience, &Seated)) -> u64 {
     if !hub.borrow_mut().begin_walk(key) {
-        return;
+        return 0;
     }
-    let mut place = 0;
+    let (mut place, empty) = (0, Cell::new(0));
     loop {
-        let next = hub.borrow().turn(key, place, &deliver);
+        let next = hub.borrow().turn(key, place, &empty, &deliver);
         match next {
             Some(next) => place = next,
             None => break,
         }
         tokio::task::yield_now().await;
     }
-    hub.borrow_mut().end_walk(key);
+    let places = hub.borrow_mut().end_walk(key);
+    (places - empty.get()) as u64
 }
 
 fn lost_frame(
@@ -270,11 +311,20 @@ fn join_batches(deliveries: &mut Vec<Delivery>) {
                 encoding,
                 batch,
                 span,
+                origin,
             } => {
                 let first = open.get(&(*interest, *encoding)).map(|index| &mut joined[*index]);
-                if let Some((Delivery::Batch { span: whole, .. }, batches)) = first
+                if let Some((
+                    Delivery::Batch {
+                        span: whole,
+                        origin: first,
+                        ..
+                    },
+                    batches,
+                )) = first
                     && stored::extend(whole, *span)
                 {
+                    join_origins(first, origin.as_ref());
                     batches.push(batch.clone());
                     continue;
                 }
@@ -297,12 +347,14 @@ fn join_batches(deliveries: &mut Vec<Delivery>) {
             interest,
             encoding,
             span,
+            origin,
             ..
         } if batches.len() > 1 => Delivery::Batch {
             interest,
             encoding,
             batch: Batch::concat(&batches),
             span,
+            origin,
         },
         other => other,
     });

@@ -5,7 +5,7 @@
 //! `transport`) of somebody ([`identity`], bounded by `limits`), and passes publications on (`hub`), keeping what a socket
 //! does not take (`outbox`). `hooks` asks services what clients may do, `control` carries
 //! out what operators and services ask of sessions, `renewal` keeps the certificate current, `admin`
-//! answers operators, `console` and `demo` show people what it does, [`client`] is the other
+//! answers operators, with `metrics` among the rest, `console` and `demo` show people what it does, [`client`] is the other
 //! side of the wire for the command line and the tests.
 
 mod admin;
@@ -30,6 +30,7 @@ mod http;
 mod hub;
 pub mod identity;
 mod limits;
+pub mod metrics;
 pub mod nats;
 mod outbox;
 mod renewal;

@@ -22,6 +22,7 @@ mod notice;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
@@ -72,6 +73,7 @@ pub(crate) struct Limits {
     farewells: Connections,
     tls_farewells: Option<SharedRate>,
     refused: [Notice; Refusal::KINDS],
+    refusals: [AtomicU64; Refusal::KINDS],
     paced: Notice,
     shed: Notice,
     misspoken: Notice,
@@ -103,6 +105,7 @@ impl Limits {
             farewells: Connections::at_most(FAREWELLS),
             tls_farewells: Rate::new(TLS_FAREWELLS_PER_SEC, Duration::from_secs(1)).map(SharedRate::new),
             refused: Default::default(),
+            refusals: Default::default(),
             paced: Notice::default(),
             shed: Notice::default(),
             misspoken: Notice::default(),
@@ -162,8 +165,20 @@ impl Limits {
         self.farewells.admit()
     }
 
+    /// How many clients were not let in so far: for their rate, and for the number of connections.
+    pub(crate) fn refused(&self) -> (u64, u64) {
+        let count = |kind: usize| self.refusals[kind].load(Ordering::Relaxed);
+        let kinds = 0..Refusal::KINDS;
+        let (rates, numbers): (Vec<_>, Vec<_>) = kinds.partition(|kind| Refusal::RATES.contains(kind));
+        (
+            rates.into_iter().map(count).sum(),
+            numbers.into_iter().map(count).sum(),
+        )
+    }
+
     /// A client is not let in.
     pub(crate) fn note_refused(&self, refusal: Refusal, address: IpAddr) {
+        self.refusals[refusal.kind()].fetch_add(1, Ordering::Relaxed);
         let Some(count) = self.refused[refusal.kind()].now(self.clock) else {
             return;
         };

@@ -9,14 +9,17 @@ mod segment;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use tailwater_protocol::batch::Batch;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::encoding::Encoding;
+use tailwater_protocol::push::LostReason;
 
 use crate::config::SlowConsumer;
-use crate::limits::memory::Counted;
+use crate::limits::memory::{Counted, Memory};
+use crate::metrics::meters::Promise;
 use segment::{Frames, Segment};
 
 /// The bound of a queue, which is less where the memory for all queues is short. The newest frame is kept even if it is
@@ -32,6 +35,26 @@ pub(crate) struct OutboxLimits {
 /// The queue is full, and the channel's policy is to close the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
+
+/// Updates that have gone out: how many, and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gone {
+    live: (u64, u64),
+    durable: (u64, u64),
+}
+
+impl Gone {
+    #[inline]
+    fn add(&mut self, promise: Option<Promise>, frames: usize, bytes: usize) {
+        let (all, all_bytes) = match promise {
+            Some(Promise::Live) => &mut self.live,
+            Some(Promise::Durable) => &mut self.durable,
+            None => return,
+        };
+        *all += frames as u64;
+        *all_bytes += bytes as u64;
+    }
+}
 
 /// The queue of one session.
 #[derive(Debug, Default)]
@@ -196,27 +219,49 @@ impl Outbox {
     /// Forgets the next `count` bytes: the socket has taken them.
     pub(crate) fn advance(&mut self, count: usize) {
         self.written += count;
+        let mut gone = Gone::default();
         while let Some(first) = self.segments.front_mut() {
             let length = first.len();
             if self.written < length || length == 0 {
                 let (bytes, frames) = first.skip_written(&mut self.written);
+                gone.add(first.promise(), frames, bytes);
                 self.bytes.take(bytes);
                 self.frames -= frames;
                 if first.is_kept() {
                     self.kept.0 -= bytes;
                     self.kept.1 -= frames;
                 }
-                return;
+                return self.count(gone);
             }
             self.written -= length;
+            gone.add(first.promise(), first.frames(), length);
             self.remove(0);
         }
+        self.count(gone);
         debug_assert_eq!(
             (self.written, self.bytes(), self.frames, self.kept),
             (0, 0, 0, (0, 0))
         );
         // The memory of a queue that once was long is given back.
         self.segments = VecDeque::new();
+    }
+
+    /// Counts updates that have gone out.
+    fn count(&self, gone: Gone) {
+        let Some(memory) = self.bytes.memory() else { return };
+        // One write, whatever is in it.
+        let mut writes = 1;
+        for (promise, (frames, bytes)) in [(Promise::Live, gone.live), (Promise::Durable, gone.durable)] {
+            if frames > 0 {
+                memory.meters().add_handed(promise, frames, bytes, writes);
+                writes = 0;
+            }
+        }
+    }
+
+    /// The memory of all queues of this worker; nothing where it is not counted.
+    pub(crate) fn memory(&self) -> Option<&Rc<Memory>> {
+        self.bytes.memory()
     }
 
     fn push(&mut self, segment: Segment) {
@@ -330,6 +375,9 @@ impl Outbox {
             }
         }
         self.frames += 1;
+        if let Some(memory) = self.bytes.memory() {
+            memory.meters().announced(&LostReason::SlowConsumer, 1);
+        }
         self.segments.insert(
             index,
             Segment::Lost {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tailwater_broker::feed::{Feed, Inbox};
 use tailwater_broker::history::{History, HistoryThread};
@@ -25,9 +25,14 @@ use crate::error::EdgeError;
 use crate::hooks::Hooks;
 use crate::identity::{self, verifier::Verifier};
 use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::metrics::meters::Meters;
 use crate::nats::broker_config;
 use crate::renewal::Renewal;
 use crate::streams::specs;
+use crate::telemetry::collector::Collector;
+use crate::telemetry::push::Push;
+use crate::telemetry::traces::{self, Spans, Tracer};
 use crate::worker::{self, Parts};
 
 /// Says that a worker has ended, also when it ends by a panic. Nobody may listen any more.
@@ -64,6 +69,10 @@ pub struct Server {
     _keys: identity::verifier::Owner,
     /// With TLS on the public listener; ends when it is dropped.
     renewal: Option<Renewal>,
+    /// Sends metrics to a collector, if there is one.
+    push: Option<Push>,
+    /// Sends spans to it.
+    spans: Option<Spans>,
 }
 
 impl Server {
@@ -104,7 +113,15 @@ impl Server {
         let (history, history_thread) = History::start(&nats)?;
         let requester = start_requester(&config, &nats)?;
         let asking = requester.as_ref().map(|(requester, _)| requester);
-        let hooks = Arc::new(Hooks::new(&config.hooks, asking));
+        let collector = Collector::new(&config.telemetry).map(Arc::new);
+        let (tracer, spans) = match &collector {
+            Some(collector) if config.telemetry.traces => {
+                let (tracer, spans) = traces::start(&config.telemetry, collector.clone())?;
+                (tracer, Some(spans))
+            }
+            _ => (Tracer::default(), None),
+        };
+        let hooks = Arc::new(Hooks::new(&config.hooks, asking, &tracer));
         let connection = publisher.connection().clone();
         let linger = config.feed.linger;
         let (streams, provisioning) = Streams::start(
@@ -127,6 +144,7 @@ impl Server {
             history.clone(),
             connection,
             streams.clone(),
+            config.telemetry.makes_spans(),
         )
         .await?;
         let (stopping, stopped) = watch::channel(false);
@@ -137,12 +155,40 @@ impl Server {
         ];
         states.extend(asking.map(Requester::state));
         states.extend(control.state());
+        let meters: Vec<Arc<Meters>> = (0..count).map(|_| Arc::default()).collect();
+        let mut links = vec![
+            ("live", feed.handle().health()),
+            ("history", history.health()),
+            ("publish", publisher.connection().health()),
+        ];
+        links.extend(asking.map(|requester| ("request", requester.health())));
+        links.extend(control.health().map(|health| ("listener", health)));
+        let metrics = Arc::new(Metrics {
+            meters: meters.clone(),
+            links,
+            feed: feed.handle(),
+            connections: connections.clone(),
+            limits: client_limits.clone(),
+            stopping: stopped.clone(),
+            started_at: SystemTime::now(),
+        });
+        let push = collector.filter(|_| config.telemetry.metrics).map(|collector| {
+            let telemetry = &config.telemetry;
+            Push::start(
+                metrics.clone(),
+                collector,
+                telemetry.resource(),
+                telemetry.metrics_interval,
+            )
+        });
         let operators = Operators {
             nats: states,
             streams: streams.clone(),
             stopping: stopped.clone(),
             control: control.clone(),
             access: Access::new(&config.admin, admin),
+            metrics: metrics.clone(),
+            open_metrics: config.admin.open_metrics,
         };
         let operators = tokio::spawn(admin::serve(admin_listener, operators));
 
@@ -153,8 +199,8 @@ impl Server {
             .then(|| Arc::new(Console::new(&config, &ws)));
         let (ending, ended) = mpsc::channel(count);
         let mut workers = Vec::with_capacity(count);
-        let each = listeners.into_iter().zip(inboxes).zip(requests);
-        for (index, ((listener, inbox), requests)) in each.enumerate() {
+        let each = listeners.into_iter().zip(inboxes).zip(requests).zip(meters);
+        for (index, (((listener, inbox), requests), meters)) in each.enumerate() {
             let parts = Parts {
                 index,
                 config: config.clone(),
@@ -167,6 +213,8 @@ impl Server {
                 streams: streams.clone(),
                 connections: connections.clone(),
                 limits: client_limits.clone(),
+                meters,
+                tracer: tracer.clone(),
                 console: console.clone(),
                 tls: tls.clone(),
                 verifier: verifier.clone(),
@@ -208,6 +256,8 @@ impl Server {
             operators,
             _keys: keys,
             renewal,
+            push,
+            spans,
         })
     }
 
@@ -290,6 +340,16 @@ impl Server {
             joined
         });
         let panicked = joined.await.map_err(|_| EdgeError::Worker)?;
+        // What the collector is still to hear: of the end too.
+        let spans = self
+            .spans
+            .map(|spans| tokio::task::spawn_blocking(|| spans.finish()));
+        if let Some(push) = self.push {
+            push.finish().await;
+        }
+        if let Some(spans) = spans {
+            let _ = spans.await;
+        }
         self.operators.abort();
         drop(self.listening);
         if panicked > 0 {

@@ -1,4 +1,9 @@
-//! Logs: one line an event on standard error, for people or as JSON.
+//! Logs: one line an event on standard error, for people or as JSON. And what is sent to a collector of OpenTelemetry:
+//! `collector` is one request to it, `push` sends metrics, `traces` makes spans and sends them.
+
+pub(crate) mod collector;
+pub(crate) mod push;
+pub(crate) mod traces;
 
 use std::io::IsTerminal;
 

@@ -34,11 +34,13 @@ use crate::identity::verifier::Verifier;
 use crate::limits::Limits;
 use crate::limits::memory::Memory;
 use crate::limits::refusal::Refusal;
+use crate::metrics::meters::Meters;
 use crate::outbox::OutboxLimits;
 use crate::session::request::HELD_BYTES;
 use crate::session::state::Rules;
 use crate::session::{End, Session, heartbeat, identify};
 use crate::socket::tls::{self, Tls};
+use crate::telemetry::traces::Tracer;
 
 pub(crate) use connection::Entered;
 
@@ -66,6 +68,8 @@ pub(crate) struct Parts {
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) connections: Connections,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) tracer: Tracer,
     pub(crate) console: Option<Arc<Console>>,
     pub(crate) verifier: Verifier,
     pub(crate) revocations: Revocations,
@@ -164,6 +168,16 @@ impl Worker {
         &self.parts.limits
     }
 
+    /// What this worker counts.
+    pub(crate) fn meters(&self) -> &Arc<Meters> {
+        &self.parts.meters
+    }
+
+    /// Makes spans of what clients ask for.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.parts.tracer
+    }
+
     /// The memory of all outboxes.
     pub(crate) fn memory(&self) -> &Rc<Memory> {
         &self.memory
@@ -214,7 +228,7 @@ pub(crate) fn run(
         // The only handle: from the moment it is dropped, nobody can connect any more.
         let listener = TcpListener::from_std(listener).map_err(EdgeError::Runtime)?;
         let tls = parts.tls.clone().map(Tls::new);
-        let memory = Rc::new(Memory::new(parts.limits.outboxes().clone()));
+        let memory = Rc::new(Memory::new(parts.limits.outboxes().clone(), parts.meters.clone()));
         let worker = Rc::new(Worker {
             parts,
             anonymous: Rc::default(),
@@ -265,7 +279,14 @@ async fn fan_out(worker: &Worker) {
     let mut deliveries = Vec::new();
     loop {
         worker.parts.inbox.take(&mut deliveries).await;
-        hub::deliver(&worker.hub, &mut deliveries, limits).await;
+        hub::deliver(
+            &worker.hub,
+            &mut deliveries,
+            limits,
+            &worker.memory,
+            worker.tracer(),
+        )
+        .await;
         // A busy feed must not keep this loop from the worker's other tasks.
         tokio::task::yield_now().await;
     }

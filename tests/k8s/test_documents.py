@@ -9,7 +9,7 @@ import yaml
 from chart import CHART, PACKAGES, ROOT
 
 # Metrics that the edge is going to have. To go when the project's README has its table of metrics.
-METRICS_TO_COME = "connections connections_limit handshakes_total commands_total deliveries_total delivered_bytes_total batches_total outbox_bytes outbox_limit_bytes slow_sessions catch_ups_total recoveries_total gaps_healed_total lost_total nats_connected nats_reconnects_total jetstream_request_seconds delivery_delay_seconds draining drain_remaining_sessions build_info"
+METRICS_TO_COME = ""
 
 ALERTS = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"][0]["rules"]
 

@@ -95,7 +95,7 @@ impl Edge {
     /// # Panics
     /// If a worker has panicked.
     pub async fn stop(self) {
-        soon("a clean end", self.server.stop())
+        soon("a clean end", Box::pin(self.server.stop()))
             .await
             .expect("no worker panicked");
     }

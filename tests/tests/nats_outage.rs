@@ -334,9 +334,17 @@ async fn an_edge_whose_nats_never_came_ends_in_time_however_much_was_asked_of_it
     let (history, _thread) = History::start(&config).unwrap();
     let connection = Connection::open(&config, "publish").await.unwrap();
     let (streams, _provisioning) = tailwater_broker::Streams::start(connection.clone(), None, Vec::new());
-    let feed = Feed::start(config, vec![inbox], Duration::ZERO, history, connection, streams)
-        .await
-        .unwrap();
+    let feed = Feed::start(
+        config,
+        vec![inbox],
+        Duration::ZERO,
+        history,
+        connection,
+        streams,
+        false,
+    )
+    .await
+    .unwrap();
     let handle = feed.handle();
     // More than the queue of the NATS library takes while there is no connection.
     let joins = (0..5000).map(|number| {

@@ -24,6 +24,7 @@ use super::{Delivery, FeedHandle, Inbox, Interest, Membership, Registry, Terms};
 use crate::config::{Credentials, NatsConfig, TlsConfig};
 use crate::connection::ConnectionState;
 use crate::error::BrokerError;
+use crate::health::Health;
 use crate::history::History;
 use crate::stream::Stream;
 use crate::wire::{self, RequestsOnly, ServerOrder};
@@ -69,6 +70,8 @@ impl BenchFeed {
         let outlets = Rc::new(Outlets {
             inboxes: Arc::from([inbox.clone()]),
             history: History::over(unused),
+            gaps: Arc::default(),
+            traces: false,
         });
         let registry = Registry::default();
         let reader = Reader::new(registry.clone(), outlets, Rc::new(Held::default()));
@@ -80,7 +83,12 @@ impl BenchFeed {
             requests,
             timelines: Arc::default(),
             next_id: Arc::default(),
-            state: watch::channel(ConnectionState::Connected).1,
+            health: Health::new(
+                watch::channel(ConnectionState::Connected).1,
+                Arc::default(),
+                Arc::default(),
+            ),
+            gaps: Arc::default(),
         };
         let terms = Terms {
             stream: stream.map(|name| Arc::new(bench_stream(name))),

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use tailwater_protocol::batch::Batch;
 use tailwater_protocol::encoding::Encoding;
@@ -17,6 +18,16 @@ use tailwater_protocol::push::LostReason;
 use tokio::sync::Notify;
 
 use super::interest::InterestId;
+use crate::trace::Sampled;
+
+/// What is measured of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// When NATS stored its first publication, by the clock of the server; nothing of a live channel.
+    pub stored_at: Option<SystemTime>,
+    /// Those of its publications that their publishers have sampled, the first few.
+    pub sampled: Vec<Sampled>,
+}
 
 /// One thing for a worker to pass on to its subscribers of an interest.
 #[derive(Clone, Debug)]
@@ -31,6 +42,9 @@ pub enum Delivery {
         batch: Batch,
         /// Of a durable channel: the batch holds every publication behind the first offset up to the second.
         span: Option<(u64, u64)>,
+        /// Where they come from, for those who measure; nothing where there is nothing to say. Of a channel that is
+        /// neither durable nor traced it takes a word here and no memory.
+        origin: Option<Arc<Origin>>,
     },
     /// Publications are missing here.
     Lost {
@@ -158,6 +172,7 @@ impl Inbox {
                 encoding,
                 batch,
                 span,
+                ..
             } if full || queue.behind.contains_key(&(*interest, *encoding)) => {
                 let behind = queue.behind.entry((*interest, *encoding));
                 match (behind.or_insert(Behind::Count(0)), span) {

@@ -39,6 +39,8 @@ pub struct Terms {
     pub stream: Option<Arc<Stream>>,
     /// Whether publications are compressed for those who can read that.
     pub compress: bool,
+    /// Whether updates say where they stand in their publisher's trace.
+    pub trace: bool,
 }
 
 /// What only a durable interest has.

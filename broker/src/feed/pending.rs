@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use tailwater_protocol::batch::{BatchBuilder, subject_hash};
 use tailwater_protocol::encoding::Encoding;
@@ -13,18 +15,33 @@ use tailwater_protocol::push::{LostReason, UpdateRef};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::inbox::{Delivery, Inbox};
+use super::inbox::{Delivery, Inbox, Origin};
 use super::interest::{Interest, Place};
 use super::sequence::{Sequence, Verdict};
 use super::stream_feed::StreamFeed;
 use crate::history::{History, Source, Span};
 use crate::publication::{Publication, TimeText};
-use crate::wire::Message;
+use crate::trace::{self, Sampled, TraceParent};
+use crate::wire::{Headers, Message};
+
+/// Sampled publications of one batch that are told apart; of a flood, the first are enough.
+const MAX_SAMPLED: usize = 16;
 
 /// Where batches go: the workers' inboxes, and the ring.
 pub(super) struct Outlets {
     pub(super) inboxes: Arc<[Arc<Inbox>]>,
     pub(super) history: History,
+    /// Where publications were missing, counted.
+    pub(super) gaps: Arc<AtomicU64>,
+    /// Sampled publications are told apart.
+    pub(super) traces: bool,
+}
+
+impl Outlets {
+    /// Publications are missing, and will be read.
+    pub(super) fn count_gap(&self) {
+        self.gaps.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// What has arrived for one interest and not gone out yet.
@@ -41,6 +58,10 @@ pub(super) struct Pending {
     held: bool,
     /// The connection has been drained since the last publication: others may want it by now.
     drained: bool,
+    /// When what is pending begins.
+    stored_at: Option<SystemTime>,
+    /// What is sampled of it.
+    sampled: Vec<Sampled>,
 }
 
 /// What only a durable channel has.
@@ -69,6 +90,8 @@ impl Pending {
             bytes: 0,
             held: false,
             drained: true,
+            stored_at: None,
+            sampled: Vec::new(),
         }))
     }
 
@@ -93,10 +116,13 @@ impl Pending {
             .as_deref()
             .map(|name| prefix.channel(name).unwrap_or_default());
         let payload = PayloadRef::classify(message.payload);
-        let update = UpdateRef {
+        let mut update = UpdateRef {
             subject,
             ..UpdateRef::new(channel, payload)
         };
+        if self.is_traced(outlets) && !message.headers.is_empty() {
+            update.trace = self.trace(message.headers, subject, None, outlets);
+        }
         let subject = subject.map_or(0, subject_hash);
         self.encode(&update, subject, message.payload.len());
         first
@@ -111,11 +137,17 @@ impl Pending {
         };
         let interest = self.interest.clone();
         let mut time = TimeText::default();
+        if self.bytes == 0 {
+            self.stored_at = publication.stored_at();
+        }
         let epoch = self.epoch_for_ids();
-        let update = UpdateRef {
+        let mut update = UpdateRef {
             epoch: epoch.as_ref(),
             ..publication.update(interest.channel(), &interest.terms.prefix, &mut time)
         };
+        if self.is_traced(outlets) {
+            update.trace = self.trace(message.headers, update.subject, Some(&publication), outlets);
+        }
         self.encode(&update, subject, message.payload.len());
         first
     }
@@ -126,6 +158,35 @@ impl Pending {
         let wanted = self.builders.iter().any(with_ids);
         let ordered = self.ordered.as_ref().filter(|_| wanted)?;
         Some(ordered.stream.epoch())
+    }
+
+    /// Whether anybody asks for traces.
+    #[inline]
+    fn is_traced(&self, outlets: &Outlets) -> bool {
+        outlets.traces || self.interest.terms.trace
+    }
+
+    /// What an update says of its publisher's trace; a sampled publication is noted.
+    #[inline(never)]
+    fn trace<'m>(
+        &mut self,
+        headers: Headers<'m>,
+        subject: Option<&str>,
+        stored: Option<&Publication<'_>>,
+        outlets: &Outlets,
+    ) -> Option<&'m str> {
+        let told = self.interest.terms.trace;
+        let (text, parent) = TraceParent::of(headers)?;
+        if outlets.traces && parent.sampled && self.sampled.len() < MAX_SAMPLED {
+            self.sampled.push(Sampled {
+                parent,
+                state: trace::state(headers).map(Into::into),
+                channel: subject.unwrap_or_default().into(),
+                read_at: SystemTime::now(),
+                stored_at: stored.and_then(Publication::stored_at),
+            });
+        }
+        told.then_some(text)
     }
 
     /// The publication and the hash of its subject, if it is genuine and its turn has come.
@@ -146,10 +207,12 @@ impl Pending {
             }
             Verdict::Skip => return None,
             Verdict::Unsettled => {
+                outlets.count_gap();
                 ordered.stream.ask();
                 return None;
             }
             Verdict::Gap { from } => {
+                outlets.count_gap();
                 self.flush_to(outlets, Some(before));
                 if let Some(ordered) = &mut self.ordered {
                     ordered.from = from;
@@ -203,6 +266,7 @@ impl Pending {
         // Before any worker can see the batch: who takes a seat behind it must know of it.
         self.publish_place();
         let interest = self.interest.id;
+        let origin = self.take_origin();
         for builder in &mut self.builders {
             if builder.is_empty() {
                 continue;
@@ -226,6 +290,7 @@ impl Pending {
                     encoding,
                     batch: batch.clone(),
                     span,
+                    origin: origin.clone(),
                 });
             }
         }
@@ -234,6 +299,15 @@ impl Pending {
         {
             self.tell_who_came(to, outlets);
         }
+    }
+
+    fn take_origin(&mut self) -> Option<Arc<Origin>> {
+        let stored_at = self.stored_at.take();
+        if stored_at.is_none() && self.sampled.is_empty() {
+            return None;
+        }
+        let sampled = std::mem::take(&mut self.sampled);
+        Some(Arc::new(Origin { stored_at, sampled }))
     }
 
     /// Who came since the takers were looked at was not encoded for, and may have asked for the place before it was

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,8 +21,9 @@ use super::pending::{Held, Outlets, Pending};
 use super::reader::Reader;
 use super::stream_feed::{Asks, StreamFeed};
 use crate::config::NatsConfig;
-use crate::connection::{Connection, ConnectionState};
+use crate::connection::Connection;
 use crate::error::BrokerError;
+use crate::health::Health;
 use crate::history::History;
 use crate::stream::Streams;
 use crate::wire::{self, Handler, ServerOrder, SubscriptionId, Wire};
@@ -38,11 +40,13 @@ pub(super) struct Work {
     pub(super) history: History,
     pub(super) connection: Connection,
     pub(super) streams: Streams,
+    pub(super) gaps: Arc<AtomicU64>,
+    pub(super) traces: bool,
     pub(super) requests: mpsc::Receiver<Arc<Interest>>,
     pub(super) stopped: watch::Receiver<bool>,
 }
 
-type Opened = oneshot::Sender<Result<watch::Receiver<ConnectionState>, BrokerError>>;
+type Opened = oneshot::Sender<Result<Health, BrokerError>>;
 
 /// The thread's body.
 pub(super) fn run(work: Work, opened: Opened) {
@@ -57,11 +61,13 @@ pub(super) fn run(work: Work, opened: Opened) {
     let outlets = Rc::new(Outlets {
         inboxes: work.inboxes.clone(),
         history: work.history.clone(),
+        gaps: work.gaps.clone(),
+        traces: work.traces,
     });
     let reader = Reader::new(work.registry.clone(), outlets.clone(), held.clone());
     match wire::open(&work.config, "live", ServerOrder::Shuffled, reader) {
         Ok((wire, driver)) => {
-            let _ = opened.send(Ok(wire.state()));
+            let _ = opened.send(Ok(wire.health()));
             let mut stopped = work.stopped.clone();
             let asks = Rc::new(Asks {
                 live: wire.clone(),

@@ -89,6 +89,7 @@ pub(super) async fn fetch(
             let mut time = TimeText::default();
             let update = UpdateRef {
                 epoch: Some(&epoch),
+                trace: interest.terms.trace.then(|| publication.trace()).flatten(),
                 ..publication.update(channel, prefix, &mut time)
             };
             builder.push_as(&update, subject);

@@ -3,6 +3,7 @@
 use tailwater_protocol::batch::{Batch, BatchBuilder};
 use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::limits::MAX_LATEST_SUBJECTS;
+use tailwater_protocol::push::UpdateRef;
 
 use super::{History, READ_TIMEOUT};
 use crate::error::BrokerError;
@@ -59,8 +60,11 @@ impl History {
         let mut builder = BatchBuilder::new(encoding);
         for publication in heads.messages.iter().filter_map(Publication::of) {
             if publication.deleted().is_none() {
-                let prefix = &interest.terms.prefix;
-                builder.push(&publication.update(interest.channel(), prefix, &mut TimeText::default()));
+                let (terms, mut time) = (&interest.terms, TimeText::default());
+                builder.push(&UpdateRef {
+                    trace: terms.trace.then(|| publication.trace()).flatten(),
+                    ..publication.update(interest.channel(), &terms.prefix, &mut time)
+                });
             }
             if builder.byte_len() > LATEST_BYTES {
                 return Err(BrokerError::ReplyTooLarge { limit: LATEST_BYTES });

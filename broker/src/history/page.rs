@@ -55,6 +55,7 @@ impl History {
             subject: &terms.prefix.subject(&asked.channel),
             prefix: &terms.prefix,
             stream,
+            trace: terms.trace,
         };
         let deadline = Instant::now() + READ_TIMEOUT;
         let work = async {

@@ -71,6 +71,7 @@ impl History {
                 subject: &durable.subject,
                 prefix: &interest.terms.prefix,
                 stream: &durable.timeline.stream,
+                trace: interest.terms.trace,
             },
             deadline: Instant::now() + READ_TIMEOUT,
             limit: durable.timeline.limit(),

@@ -43,6 +43,8 @@ pub(super) struct Target<'a> {
     pub(super) subject: &'a Subject,
     pub(super) prefix: &'a SubjectPrefix,
     pub(super) stream: &'a Stream,
+    /// Publications say where they stand in their publisher's trace.
+    pub(super) trace: bool,
 }
 
 /// Reads one channel of a stream that has come to `head`.
@@ -298,7 +300,12 @@ impl Reader<'_> {
                 .unwrap_or_else(|_| Payload::Binary(bytes::Bytes::copy_from_slice(stored.bytes()))),
             subject: subject.filter(|_| self.target.channel.is_wildcard()),
             time: stored.time(&mut time).map(str::to_owned),
-            trace: None,
+            trace: self
+                .target
+                .trace
+                .then(|| stored.trace())
+                .flatten()
+                .map(str::to_owned),
             deleted: stored.deleted(),
         }
     }

@@ -108,6 +108,8 @@ pub fn open<H: Handler>(
         queued_bytes: Arc::new(Semaphore::new(QUEUED_BYTES as usize)),
         state: state_receiver,
         about: about_receiver,
+        reconnects: Arc::default(),
+        jetstream: Arc::default(),
     });
     let dialer = Dialer {
         config: config.clone(),

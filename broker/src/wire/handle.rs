@@ -14,6 +14,7 @@ use super::parser::OwnedMessage;
 use super::requests::{Answer, Limits, Pending};
 use super::subscriptions::{Numbers, SubscriptionId};
 use crate::error::BrokerError;
+use crate::health::{Health, JetStreamTimes};
 
 /// Bytes of publications and requests that may wait in the queue of commands.
 pub(super) const QUEUED_BYTES: u32 = 4 * 1024 * 1024;
@@ -45,6 +46,9 @@ pub(super) struct Shared {
     pub(super) queued_bytes: Arc<Semaphore>,
     pub(super) state: watch::Receiver<ConnectionState>,
     pub(super) about: watch::Receiver<About>,
+    /// Connections that were made after the first.
+    pub(super) reconnects: Arc<AtomicU64>,
+    pub(super) jetstream: Arc<JetStreamTimes>,
 }
 
 impl Shared {
@@ -158,6 +162,21 @@ impl<S> Wire<S> {
     /// How the connection is, and a way to wait until that changes.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.shared.state.clone()
+    }
+
+    /// How the connection is and was.
+    pub fn health(&self) -> Health {
+        let shared = &self.shared;
+        Health::new(
+            shared.state.clone(),
+            shared.reconnects.clone(),
+            shared.jetstream.clone(),
+        )
+    }
+
+    /// How long JetStream takes to answer what is asked over this connection.
+    pub(crate) fn jetstream_times(&self) -> &JetStreamTimes {
+        &self.shared.jetstream
     }
 
     /// Whether NATS can be reached now.

@@ -1,6 +1,7 @@
 //! What a connection does in a turn: events in, commands in, lines out. No waiting.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::ConnectionState;
 use super::command::Command;
@@ -80,6 +81,9 @@ impl<H: Handler> Driver<H> {
         if pong.resumed {
             link.connected = true;
             let again = std::mem::replace(&mut self.was_connected, true);
+            self.shared
+                .reconnects
+                .fetch_add(u64::from(again), Ordering::Relaxed);
             tracing::info!(role = self.role, server = %link.server, again, "connected to NATS");
             self.about.send_modify(|about| about.failure = None);
             self.state.send_replace(ConnectionState::Connected);

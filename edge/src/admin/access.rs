@@ -162,6 +162,7 @@ mod tests {
         let config = |token| AdminConfig {
             listen: ([127, 0, 0, 1], 1).into(),
             token,
+            open_metrics: false,
         };
         let public = ([0, 0, 0, 0], 1).into();
         assert!(matches!(Access::new(&config(None), public), Access::Nobody));

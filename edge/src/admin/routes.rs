@@ -13,6 +13,7 @@ use crate::control::order::{Action, Order, Selector, Verb, parse_session};
 use crate::control::sessions::{Description, Filter};
 use crate::control::{Asker, Outcome};
 use crate::http::{Reply, plain};
+use crate::metrics::text;
 use crate::time::now;
 
 /// Sessions of one page, if nothing else is asked.
@@ -24,7 +25,7 @@ const LONGEST_PAGE: usize = 1000;
 /// Channels of each session in a list; one that is asked for alone shows them all.
 const LISTED_CHANNELS: usize = 16;
 
-const ROUTES: &str = "there is /livez, /readyz, /sessions, /sessions/ID, /sessions/disconnect, /unsubscribe, /revoke \
+const ROUTES: &str = "there is /livez, /readyz, /metrics, /sessions, /sessions/ID, /sessions/disconnect, /unsubscribe, /revoke \
                       and /revocations";
 
 /// Answers one request.
@@ -39,7 +40,8 @@ pub(super) async fn answer(request: Request<Incoming>, operators: &Operators) ->
     let Some(route) = Route::of(path) else {
         return plain(StatusCode::NOT_FOUND, ROUTES);
     };
-    if let Err(refusal) = operators.access.check(request.headers()) {
+    let is_open = matches!(route, Route::Metrics) && operators.open_metrics;
+    if !is_open && let Err(refusal) = operators.access.check(request.headers()) {
         return *refusal;
     }
     let answered = match route {
@@ -48,6 +50,7 @@ pub(super) async fn answer(request: Request<Incoming>, operators: &Operators) ->
         Route::One(Err(error)) => Err(refused(StatusCode::NOT_FOUND, error)),
         Route::Order(verb) => order(verb, request, operators).await,
         Route::Revocations => revocations(&request, operators),
+        Route::Metrics => metrics(&request, operators),
     };
     answered.unwrap_or_else(|refusal| *refusal)
 }
@@ -58,6 +61,7 @@ enum Route {
     One(Result<u64, String>),
     Order(Verb),
     Revocations,
+    Metrics,
 }
 
 impl Route {
@@ -68,6 +72,7 @@ impl Route {
             "/unsubscribe" => Self::Order(Verb::Unsubscribe),
             "/revoke" => Self::Order(Verb::Revoke),
             "/revocations" => Self::Revocations,
+            "/metrics" => Self::Metrics,
             _ => Self::One(parse_session(path.strip_prefix("/sessions/")?)),
         })
     }
@@ -123,6 +128,16 @@ fn revocations(request: &Request<Incoming>, operators: &Operators) -> Answered {
     let revoked = revocations.is_revoked(user.as_deref(), token_id.as_deref(), issued_at);
     let body = json!({"revoked": revoked, "stored": revocations.stored()});
     Ok(respond(StatusCode::OK, &body))
+}
+
+/// `GET /metrics`: everything that is measured of this edge, for Prometheus.
+fn metrics(request: &Request<Incoming>, operators: &Operators) -> Answered {
+    expect_method(request, &Method::GET, "GET")?;
+    let mut response = plain(StatusCode::OK, "");
+    *response.body_mut() = Full::new(Bytes::from(text::write(&operators.metrics)));
+    let kind = HeaderValue::from_static(text::CONTENT_TYPE);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 /// Hands over each name and value of a query.

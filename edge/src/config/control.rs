@@ -44,6 +44,7 @@ pub(super) fn read_admin(top: &mut Section<'_>, listen: SocketAddr) -> AdminConf
     let admin = AdminConfig {
         listen: top.parse("admin.listen", parse_address),
         token: read_token(top),
+        open_metrics: top.boolean("admin.open_metrics"),
     };
     if listen.port() != 0 && admin.listen == listen {
         let key = if top.is_set("admin.listen") {

@@ -52,6 +52,8 @@ pub struct Namespace {
     pub max_delay: Duration,
     /// Whether publications are compressed for clients that offer `permessage-deflate`.
     pub compress: bool,
+    /// Whether updates say where they stand in their publisher's trace.
+    pub trace: bool,
 }
 
 /// What a namespace promises.
@@ -265,6 +267,7 @@ fn read_one(name: &str, section: &mut Section<'_>) -> Draft {
         subject_prefix: prefix,
         max_delay: section.duration("max_delay_ms"),
         compress: section.boolean("compress"),
+        trace: section.boolean("trace"),
     };
     Draft {
         namespace,

@@ -17,6 +17,15 @@ use super::suggest;
 
 const PREFIX: &str = "TAILWATER_";
 
+/// Variables that every program with OpenTelemetry reads, and the keys that they stand for.
+const STANDARD: &[(&str, &[&str])] = &[
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", &["telemetry", "otlp_endpoint"]),
+    ("OTEL_EXPORTER_OTLP_HEADERS", &["telemetry", "otlp_headers"]),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", &["telemetry", "otlp_ca_file"]),
+    ("OTEL_SERVICE_NAME", &["telemetry", "service_name"]),
+    ("OTEL_RESOURCE_ATTRIBUTES", &["telemetry", "resource_attributes"]),
+];
+
 /// Text of a configuration file and what is needed to name places in it.
 pub(super) struct Document<'t> {
     file: Arc<str>,
@@ -170,12 +179,26 @@ pub(super) fn read_file(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
-/// Reads every variable that begins with `TAILWATER_`; the others are not ours.
+/// Reads every variable that begins with `TAILWATER_`, and before them the standard ones of OpenTelemetry; the others are
+/// not ours.
 pub(super) fn read_environment(
     environment: impl IntoIterator<Item = (String, String)>,
     settings: &mut Settings,
     mistakes: &mut Mistakes,
 ) {
+    let environment: Vec<(String, String)> = environment.into_iter().collect();
+    for (name, path) in STANDARD {
+        let given = environment.iter().find(|(given, _)| given == name);
+        if let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) {
+            read_text(
+                path,
+                value,
+                Place::Environment((*name).into()),
+                settings,
+                mistakes,
+            );
+        }
+    }
     // Sorted, so that the same environment has the same effect; the short form first, so that it can be overridden.
     let variables: BTreeMap<String, String> = environment
         .into_iter()

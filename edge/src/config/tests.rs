@@ -6,6 +6,7 @@ mod limits;
 mod namespaces;
 mod secrets;
 mod services;
+mod telemetry;
 mod tls;
 mod values;
 

@@ -15,6 +15,7 @@ use super::HookRefusal;
 use super::answer::{Denied, Verdict};
 use super::cache::{Cache, Key};
 use crate::config::{HookConfig, OnFailure};
+use crate::telemetry::traces::{Span, Tracer};
 
 /// At most one line about failures of a hook in this time: a flood of clients must not become one of logs.
 const QUIET: Duration = Duration::from_secs(1);
@@ -43,6 +44,7 @@ pub(super) struct Hook<G> {
     /// Nothing if answers do not hold.
     cache: Option<Mutex<Cache<Verdict<G>>>>,
     failures: Failures,
+    tracer: Tracer,
 }
 
 /// Failures since the last line about them.
@@ -70,7 +72,12 @@ enum Failure {
 }
 
 impl<G: Grant> Hook<G> {
-    pub(super) fn new(event: &'static str, config: &HookConfig, requester: Requester) -> Self {
+    pub(super) fn new(
+        event: &'static str,
+        config: &HookConfig,
+        requester: Requester,
+        tracer: Tracer,
+    ) -> Self {
         let cache = (!config.cache.is_zero()).then(|| Mutex::new(Cache::new(config.cache)));
         Self {
             event,
@@ -82,6 +89,7 @@ impl<G: Grant> Hook<G> {
             places: Semaphore::new(config.max_in_flight),
             cache,
             failures: Failures::new(),
+            tracer,
         }
     }
 
@@ -90,7 +98,7 @@ impl<G: Grant> Hook<G> {
         &self.headers
     }
 
-    /// What the service decides about `question`, which is asked for `session`; without a session it is what makes two
+    /// What the service decides about `question`, which is asked for `session`, as a part of `whole`; without a session it is what makes two
     /// questions the same.
     ///
     /// # Errors
@@ -98,6 +106,7 @@ impl<G: Grant> Hook<G> {
     pub(super) async fn ask(
         &self,
         session: &str,
+        whole: &Span,
         question: impl Fn(Option<&str>) -> Vec<u8>,
     ) -> Result<G, HookRefusal> {
         let key: Option<Key> = self
@@ -107,10 +116,16 @@ impl<G: Grant> Hook<G> {
         if let Some(verdict) = key.and_then(|key| self.cache()?.find(&key, Instant::now())) {
             return verdict.map_err(refusal);
         }
-        let answer = match self.send(&question(Some(session))).await {
+        let mut span = self.tracer.ask("hook", Some(whole));
+        span.note("tailwater.event", self.event);
+        let answer = match self.send(&question(Some(session)), &span).await {
             Ok(answer) => answer,
-            Err(failure) => return self.failed(session, &failure),
+            Err(failure) => {
+                span.fail(&failure);
+                return self.failed(session, &failure);
+            }
         };
+        drop(span);
         match G::read(&answer.payload) {
             Ok(verdict) => {
                 if let Some((key, mut cache)) = key.zip(self.cache()) {
@@ -132,9 +147,13 @@ impl<G: Grant> Hook<G> {
         }
     }
 
-    async fn send(&self, question: &[u8]) -> Result<Answer, Failure> {
+    async fn send(&self, question: &[u8], span: &Span) -> Result<Answer, Failure> {
         let _place = self.places.try_acquire().map_err(|_| Failure::Busy)?;
-        let asked = self.requester.ask(&self.subject, question, self.timeout).await;
+        let trace = span.headers();
+        let asked = self
+            .requester
+            .ask(&self.subject, question, trace.as_ref(), self.timeout)
+            .await;
         let answer = asked.map_err(|error| match error {
             BrokerError::NoResponders { .. } => Failure::NoResponders,
             BrokerError::Unavailable { timeout } => Failure::Late(timeout),

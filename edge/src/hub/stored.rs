@@ -5,14 +5,19 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use tailwater_broker::feed::{Delivery, InterestId, Membership};
 use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::position::{Epoch, Offset};
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
+use super::measure::{count, trace};
 use super::{Audience, AudienceKey, BEHIND, Hub, Kind, Seat, Seated, each, walk};
+use crate::limits::memory::Memory;
+use crate::metrics::meters::Promise;
 use crate::session::Session;
+use crate::telemetry::traces::Tracer;
 
 /// How far an audience has come.
 #[derive(Debug)]
@@ -152,28 +157,43 @@ pub(super) fn extend(whole: &mut Option<(u64, u64)>, next: Option<(u64, u64)>) -
 }
 
 /// Passes on what concerns durable channels alone.
-pub(super) async fn deliver(hub: &RefCell<Hub>, delivery: Delivery) {
+pub(super) async fn deliver(hub: &RefCell<Hub>, delivery: Delivery, memory: &Memory, tracer: &Tracer) {
     match delivery {
         Delivery::Batch {
             interest,
             encoding,
             batch,
             span: Some((from, to)),
+            origin,
         } => {
             let key = (interest, encoding);
             let Some(tip) = hub.borrow_mut().advance(key, to) else {
                 return;
             };
-            walk(hub, key, |audience, seated| {
-                let Some(has) = seated.has(tip) else { return };
+            let sessions = walk(hub, key, |audience, seated| {
+                let Some(has) = seated.has(tip) else {
+                    return seated.session.left(&batch, 0..batch.len());
+                };
                 if from > has {
+                    seated.session.left(&batch, 0..batch.len());
                     return seated.fall_behind(interest, has);
                 }
                 if let Err(cursor) = seated.session.deliver_stored(&batch, has, &audience.channel) {
+                    memory.meters().catch_ups.add(1);
                     seated.fall_behind(interest, cursor);
                 }
             })
             .await;
+            let sessions = count(memory, Promise::Durable, sessions, &batch);
+            // Once a batch: the clock is not looked at for each subscriber.
+            let Some(origin) = origin.filter(|_| sessions > 0) else {
+                return;
+            };
+            if let Some(stored_at) = origin.stored_at {
+                let delay = SystemTime::now().duration_since(stored_at).unwrap_or_default();
+                memory.meters().delivery_delay.record(delay);
+            }
+            trace(hub, key, tracer, &origin, (Promise::Durable, sessions));
         }
         Delivery::Advance {
             interest,
@@ -222,7 +242,7 @@ pub(super) async fn deliver(hub: &RefCell<Hub>, delivery: Delivery) {
             epoch,
             life,
             to,
-        } => renew(hub, interest, &epoch, life, to).await,
+        } => renew(hub, interest, &epoch, life, to, memory).await,
         Delivery::Batch { span: None, .. } | Delivery::Lost { .. } => {}
     }
 }
@@ -286,7 +306,7 @@ pub(crate) fn position(
 }
 
 /// The stream began anew: everybody is told, and reads it from its start.
-async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, life: u32, to: u64) {
+async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, life: u32, to: u64, memory: &Memory) {
     let keys = Encoding::ALL.map(|encoding| (interest, encoding));
     // All at once: who joins meanwhile joins the new life.
     let channels = keys.map(|key| {
@@ -323,6 +343,7 @@ async fn renew(hub: &RefCell<Hub>, interest: InterestId, epoch: &Epoch, life: u3
             }
             seated.after.set(BEHIND);
             seated.session.push_message(lost.clone());
+            memory.meters().announced(&LostReason::EpochChanged, 1);
             seated.session.push_message(position.clone());
             seated.session.start_over(interest, life);
         })

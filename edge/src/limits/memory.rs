@@ -13,6 +13,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::metrics::meters::{Meters, Short};
+
 /// What every outbox may hold, whatever the others do; the least that `outbox.max_bytes` may be.
 pub(crate) const OWN_BYTES: usize = 4096;
 
@@ -61,15 +63,38 @@ pub(crate) struct Memory {
     /// What the others have not been told.
     added: Cell<usize>,
     taken: Cell<usize>,
+    meters: Arc<Meters>,
+    /// What sessions did not take at once of what they were offered, since somebody looked.
+    short: Cell<Short>,
 }
 
 impl Memory {
-    pub(crate) fn new(capacity: Arc<Capacity>) -> Self {
+    /// What this worker sees of `capacity`, and counts in `meters`.
+    pub(crate) fn new(capacity: Arc<Capacity>, meters: Arc<Meters>) -> Self {
         Self {
             capacity,
             added: Cell::new(0),
             taken: Cell::new(0),
+            meters,
+            short: Cell::default(),
         }
+    }
+
+    /// What the worker counts.
+    #[inline]
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// What sessions did not take at once of what they were offered since this was asked last.
+    #[inline]
+    pub(crate) fn take_short(&self) -> Short {
+        self.short.take()
+    }
+
+    /// A session did not take this at once.
+    pub(crate) fn add_short(&self, short: Short) {
+        self.short.set(self.short.get().and(short));
     }
 
     /// What nobody uses, in bytes.
@@ -88,11 +113,13 @@ impl Memory {
 
     fn add(&self, bytes: usize) {
         self.added.set(self.added.get() + bytes);
+        self.meters.outbox_bytes.add(bytes as u64);
         self.tell();
     }
 
     fn take(&self, bytes: usize) {
         self.taken.set(self.taken.get() + bytes);
+        self.meters.outbox_bytes.take(bytes as u64);
         self.tell();
     }
 
@@ -128,6 +155,12 @@ impl Counted {
         self.bytes
     }
 
+    /// What the worker sees; nothing where they count for nobody else.
+    #[inline]
+    pub(crate) fn memory(&self) -> Option<&Rc<Memory>> {
+        self.memory.as_ref()
+    }
+
     /// `limit`, or less if there is not as much memory any more.
     pub(crate) fn allowance(&self, limit: usize) -> usize {
         match &self.memory {
@@ -136,17 +169,26 @@ impl Counted {
         }
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, bytes: usize) {
+        let was_empty = self.bytes == 0;
         self.bytes += bytes;
         if let Some(memory) = &self.memory {
             memory.add(bytes);
+            if was_empty && bytes > 0 {
+                memory.meters.slow_sessions.add(1);
+            }
         }
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, bytes: usize) {
         self.bytes -= bytes;
         if let Some(memory) = &self.memory {
             memory.take(bytes);
+            if self.bytes == 0 && bytes > 0 {
+                memory.meters.slow_sessions.take(1);
+            }
         }
     }
 }
@@ -185,7 +227,7 @@ mod tests {
     #[test]
     fn outboxes_share_what_there_is_and_one_share_stays_free() {
         let capacity = Arc::new(Capacity::new(1_000_000));
-        let memory = Rc::new(Memory::new(capacity.clone()));
+        let memory = Rc::new(Memory::new(capacity.clone(), Arc::default()));
         let mut greedy: Vec<_> = (0..9).map(|_| Counted::new(memory.clone())).collect();
         for _ in 0..1_000 {
             for outbox in &mut greedy {
@@ -213,14 +255,14 @@ mod tests {
         let other = capacity.clone();
         std::thread::spawn(move || {
             std::mem::forget({
-                let mut outbox = Counted::new(Rc::new(Memory::new(other)));
+                let mut outbox = Counted::new(Rc::new(Memory::new(other, Arc::default())));
                 outbox.add(990_000);
                 outbox
             })
         })
         .join()
         .unwrap();
-        let mut outbox = Counted::new(Rc::new(Memory::new(capacity)));
+        let mut outbox = Counted::new(Rc::new(Memory::new(capacity, Arc::default())));
         assert_eq!(outbox.allowance(500_000), 10_000);
         outbox.add(20_000);
         assert_eq!(outbox.allowance(500_000), OWN_BYTES);

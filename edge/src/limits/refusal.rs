@@ -31,6 +31,9 @@ impl Refusal {
     /// How many kinds there are.
     pub(super) const KINDS: usize = 4;
 
+    /// Those of them that are about how fast connections are made.
+    pub(super) const RATES: [usize; 2] = [1, 3];
+
     /// Which of them it is.
     pub(super) fn kind(self) -> usize {
         match self {

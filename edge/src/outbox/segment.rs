@@ -9,6 +9,7 @@ use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::push::{Lost, LostReason, Push};
 
 use crate::config::SlowConsumer;
+use crate::metrics::meters::Promise;
 
 /// One entry of an outbox.
 #[derive(Debug)]
@@ -39,6 +40,16 @@ impl Segment {
     /// Whether it is of a durable channel, and so never dropped.
     pub(super) fn is_kept(&self) -> bool {
         matches!(self, Segment::Frames(frames) if frames.policy.is_none())
+    }
+
+    /// What its updates were promised, if they are updates.
+    #[inline]
+    pub(super) fn promise(&self) -> Option<Promise> {
+        match self {
+            Segment::Frames(frames) if frames.policy.is_none() => Some(Promise::Durable),
+            Segment::Frames(_) => Some(Promise::Live),
+            _ => None,
+        }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

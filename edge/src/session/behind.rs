@@ -9,6 +9,9 @@ use tailwater_broker::history::Cursor;
 use tailwater_protocol::batch::Batch;
 use tokio::time::Instant;
 
+use crate::metrics::meters::Recovery;
+use crate::telemetry::traces::Span;
+
 /// A subscription that is not in step with its channel.
 #[derive(Debug)]
 pub(crate) struct Behind {
@@ -20,6 +23,10 @@ pub(crate) struct Behind {
     skips: Vec<Skip>,
     /// Its reads have failed since the last that did not.
     pub(crate) rest: Option<Rest>,
+    /// It resumes: from where it is answered so far.
+    pub(crate) resumes: Option<Recovery>,
+    /// Lasts until it is level.
+    pub(crate) span: Span,
 }
 
 /// The pause between two reads that fail.
@@ -50,6 +57,8 @@ impl Behind {
             told: None,
             skips: Vec::new(),
             rest: None,
+            resumes: None,
+            span: Span::default(),
         }
     }
 

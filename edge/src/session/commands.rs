@@ -18,11 +18,13 @@ use tailwater_protocol::reply::Reply;
 
 use super::behind::Fed;
 use super::state::{self, Action};
-use super::{Session, Subscription, history, hook, identify, pace, request, start};
+use super::{Hex, Session, Subscription, history, hook, identify, pace, request, start};
 use crate::config::{Delivery, Namespace, SlowConsumer};
 use crate::identity::Identity;
+use crate::metrics::meters::UNKNOWN_COMMAND;
 use crate::outbox::Outbox;
 use crate::socket::Socket;
+use crate::telemetry::traces::Span;
 use crate::worker::Worker;
 
 /// When a client should try again after `unavailable`, in milliseconds.
@@ -55,17 +57,27 @@ pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, commands
         }
         match command {
             Ok(CommandMessage { id, command }) => {
-                tracing::trace!(session_id = session.id, command = command.kind(), "command");
+                let kind = command.kind();
+                tracing::trace!(session_id = session.id, command = kind, "command");
                 session.waiting_for_nats.set(true);
                 let carried_out = carry_out(session, worker, id, command).await;
                 session.waiting_for_nats.set(false);
                 // The answer to a ping may stand behind the command, still unread.
                 session.awaiting_pong.set(false);
-                if let Err(error) = carried_out {
-                    refuse(session, ErrorMessage { id, ..error });
+                match carried_out {
+                    // These are counted where it is known what came of them.
+                    Ok(()) if matches!(kind, "connect" | "request") => {}
+                    Ok(()) => worker.meters().command(kind, None),
+                    Err(error) => {
+                        worker.meters().command(kind, Some(error.code));
+                        refuse(session, ErrorMessage { id, ..error });
+                    }
                 }
             }
-            Err(error) => refuse(session, error),
+            Err(error) => {
+                worker.meters().command(UNKNOWN_COMMAND, Some(error.code));
+                refuse(session, error);
+            }
         }
     }
 }
@@ -140,9 +152,11 @@ async fn carry_out(
         let subscribed: Vec<&Channel> = subscriptions.iter().map(|held| &held.channel).collect();
         state::decide(command, &worker.rules(&identity), &subscribed, limit)?
     };
+    let mut span = subscription_span(session, worker, &action);
     if let Some((channel, namespace)) = action.reads() {
         // In a box of its own: most namespaces have no hook.
-        Box::pin(hook::may_read(session, worker, channel, namespace)).await?;
+        let allowed = Box::pin(hook::may_read(session, worker, channel, namespace, &span)).await;
+        allowed.inspect_err(|error| span.fail(&error.code.as_str()))?;
     }
     match action {
         Action::Reply(reply) => answer(session, id, reply),
@@ -150,7 +164,10 @@ async fn carry_out(
             channel,
             namespace,
             policy,
-        } => subscribe(session, worker, id, channel, &namespace, policy).await?,
+        } => {
+            let subscribed = subscribe(session, worker, id, channel, &namespace, policy).await;
+            subscribed.inspect_err(|error| span.fail(&error.code.as_str()))?;
+        }
         Action::SubscribeStored {
             subscribe,
             namespace,
@@ -158,7 +175,8 @@ async fn carry_out(
         } => {
             let terms = stored_terms(worker, &subscribe.channel, &namespace, &stream)?;
             // Large and short, in a box of its own.
-            Box::pin(start::subscribe(session, worker, id, subscribe, &terms)).await?;
+            let subscribed = Box::pin(start::subscribe(session, worker, id, subscribe, &terms, &span)).await;
+            subscribed.inspect_err(|error| span.fail(&error.code.as_str()))?;
         }
         Action::TellPosition { channel } => start::tell_position(session, worker, id, channel)?,
         Action::Unsubscribe { channel } => {
@@ -189,6 +207,21 @@ async fn carry_out(
         }
     }
     Ok(())
+}
+
+/// A span of a new subscription; mostly none.
+fn subscription_span(session: &Session, worker: &Worker, action: &Action) -> Span {
+    let channel = match action {
+        Action::Subscribe { channel, .. } => channel,
+        Action::SubscribeStored { subscribe, .. } => &subscribe.channel,
+        _ => return Span::default(),
+    };
+    let mut span = worker.tracer().serve("subscribe", None);
+    if span.is_kept() {
+        span.note("tailwater.session", Hex(session.id).to_string());
+        span.note("tailwater.channel", channel.to_string());
+    }
+    span
 }
 
 async fn subscribe(
@@ -246,6 +279,7 @@ pub(super) fn terms(namespace: &Namespace) -> Terms {
         max_delay: namespace.max_delay,
         stream: None,
         compress: namespace.compress,
+        trace: namespace.trace,
     }
 }
 

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::{End, Session};
 use crate::config::SlowConsumer;
-use crate::outbox::OutboxLimits;
+use crate::metrics::meters::{Promise, Short};
+use crate::outbox::{Outbox, OutboxLimits};
 use crate::socket::Socket;
 
 /// Bytes of durable channels that may wait for one client; beyond it, it reads on at its own pace.
@@ -21,6 +22,33 @@ pub(super) const STORED_BYTES: usize = 64 * 1024;
 
 /// How many slices one vectored write takes from the outbox.
 const SLICES: usize = 64;
+
+/// The frame of which `written` bytes of the batch end in the middle, or before which they end.
+fn begun(batch: &Batch, written: usize) -> usize {
+    let begun = batch
+        .entries()
+        .partition_point(|entry| entry.start as usize <= written);
+    begun.saturating_sub(1)
+}
+
+/// Notes frames that did not go out at once: they are counted when they do.
+fn note_left(outbox: &Outbox, batch: &Batch, frames: Range<usize>, got_nothing: bool) {
+    if let Some(memory) = outbox.memory() {
+        memory.add_short(Short {
+            sessions: u64::from(got_nothing),
+            frames: frames.len() as u64,
+            bytes: byte_len(batch, frames),
+        });
+    }
+}
+
+fn byte_len(batch: &Batch, frames: Range<usize>) -> u64 {
+    let start_of = |frame: usize| match batch.entries().get(frame) {
+        Some(entry) => u64::from(entry.start),
+        None => batch.bytes().len() as u64,
+    };
+    start_of(frames.end) - start_of(frames.start)
+}
 
 impl Session {
     /// Writes a batch to the socket, as far as it takes it, and queues the rest.
@@ -32,7 +60,7 @@ impl Session {
         limits: OutboxLimits,
     ) {
         if self.is_ending() {
-            return;
+            return self.left(batch, 0..batch.len());
         }
         let mut outbox = self.outbox.borrow_mut();
         let written = if outbox.is_empty() {
@@ -43,6 +71,7 @@ impl Session {
         if written == batch.bytes().len() {
             return;
         }
+        note_left(&outbox, batch, begun(batch, written)..batch.len(), written == 0);
         let pushed = outbox.push_batch(batch, written, channel, policy, limits);
         drop(outbox);
         match pushed {
@@ -62,7 +91,11 @@ impl Session {
         let entries = batch.entries();
         let first = match entries.first() {
             Some(entry) if entry.offset > has => 0,
-            _ => entries.partition_point(|entry| entry.offset <= has),
+            _ => {
+                let lacks = entries.partition_point(|entry| entry.offset <= has);
+                note_left(&self.outbox.borrow(), batch, 0..lacks, lacks == entries.len());
+                lacks
+            }
         };
         if first == entries.len() {
             return Ok(());
@@ -70,7 +103,7 @@ impl Session {
         if self.reads_stream_alone(channel) {
             return Err(has);
         }
-        let taken = self.offer(batch, first..entries.len(), channel);
+        let taken = self.pass(batch, first..entries.len(), channel);
         if first + taken == entries.len() {
             return Ok(());
         }
@@ -81,9 +114,36 @@ impl Session {
         })
     }
 
-    /// Writes frames of a durable channel or lets them wait, as many as there is room for, and says how many.
+    /// Writes frames of a durable channel or lets them wait, as many as there is room for, and says how many. Not part of
+    /// a walk, and so counted here.
     pub(super) fn offer(&self, batch: &Batch, frames: Range<usize>, channel: &Channel) -> usize {
-        if frames.is_empty() || self.is_ending() {
+        let memory = self.outbox.borrow().memory().cloned();
+        let Some(memory) = memory else {
+            return self.pass(batch, frames, channel);
+        };
+        // A walk may be between two of its turns.
+        let of_a_walk = memory.take_short();
+        let taken = self.pass(batch, frames.clone(), channel);
+        let short = memory.take_short();
+        memory.add_short(of_a_walk);
+        if !frames.is_empty() {
+            let offered = (frames.len() as u64, byte_len(batch, frames));
+            memory.meters().handed(Promise::Durable, 1, offered, short);
+        }
+        taken
+    }
+
+    /// What the walk offered and the session did not get.
+    pub(crate) fn left(&self, batch: &Batch, frames: Range<usize>) {
+        note_left(&self.outbox.borrow(), batch, frames, true);
+    }
+
+    fn pass(&self, batch: &Batch, frames: Range<usize>, channel: &Channel) -> usize {
+        if frames.is_empty() {
+            return 0;
+        }
+        if self.is_ending() {
+            self.left(batch, frames.clone());
             return frames.len();
         }
         if self.encoding.framing == Framing::Events {
@@ -99,13 +159,15 @@ impl Session {
         let bytes = &batch.bytes()[base..base + end_of(frames.end - 1)];
         let mut outbox = self.outbox.borrow_mut();
         let written = if outbox.is_empty() { self.write(bytes) } else { 0 };
-        if written == bytes.len() || self.is_ending() {
+        if written == bytes.len() {
             return frames.len();
         }
         // The first that is not written whole, and the last for which there is room.
-        let begun = frames.start
-            + entries[frames.clone()].partition_point(|entry| entry.start as usize - base <= written)
-            - 1;
+        let begun = begun(batch, base + written);
+        note_left(&outbox, batch, begun..frames.end, written == 0);
+        if self.is_ending() {
+            return frames.len();
+        }
         let begun_at = entries[begun].start as usize - base;
         let room = outbox.allowance(STORED_BYTES).saturating_sub(outbox.kept_bytes());
         let mut kept = begun;

@@ -10,6 +10,7 @@ use super::{End, Hex, Session};
 use crate::config::Namespace;
 use crate::hooks::{Client, ConnectAnswer, ConnectFacts, HookRefusal, SubscribeFacts};
 use crate::identity::Identity;
+use crate::telemetry::traces::Span;
 use crate::worker::Worker;
 
 /// What a client reads whom the hook does not let in.
@@ -19,7 +20,8 @@ const DENIED: &str = "the service that admits clients refuses this one: do not r
 const NO_DECISION: &str = "the service that admits clients does not answer: reconnect with back-off";
 
 /// Asks the hook for connections, where there is one, whether a client may come in that is `identity` by what it brought
-/// itself, and what it is by what the service knows. `client` is what the client's program calls itself.
+/// itself, and what it is by what the service knows. `client` is what the client's program calls itself, `span` what the
+/// question is a part of.
 ///
 /// # Errors
 /// What the client is told if it may not, and how its session then ends.
@@ -28,13 +30,14 @@ pub(super) async fn admit(
     worker: &Worker,
     identity: Rc<Identity>,
     client: Option<&str>,
+    span: &Span,
 ) -> Result<Rc<Identity>, (ErrorMessage, End)> {
     if !worker.hooks().decides_connections() {
         return Ok(identity);
     }
     let id = Hex(session.id).to_string();
     let facts = ConnectFacts {
-        by: session.asker(&id, &identity),
+        by: session.asker(&id, &identity, span),
         client,
     };
     match worker.hooks().connect(facts).await {
@@ -59,6 +62,7 @@ pub(super) async fn may_read(
     worker: &Worker,
     channel: &Channel,
     namespace: &Namespace,
+    span: &Span,
 ) -> Result<(), ErrorMessage> {
     if !namespace.subscribe_hook {
         return Ok(());
@@ -66,7 +70,7 @@ pub(super) async fn may_read(
     let id = Hex(session.id).to_string();
     let identity = session.identity();
     let facts = SubscribeFacts {
-        by: session.asker(&id, &identity),
+        by: session.asker(&id, &identity, span),
         channel,
     };
     let answer = worker.hooks().subscribe(facts).await;
@@ -75,13 +79,14 @@ pub(super) async fn may_read(
 
 impl Session {
     /// Who the client is, for the service of a hook.
-    fn asker<'a>(&'a self, id: &'a str, identity: &'a Identity) -> Client<'a> {
+    fn asker<'a>(&'a self, id: &'a str, identity: &'a Identity, span: &'a Span) -> Client<'a> {
         Client {
             session: id,
             remote_addr: self.remote_addr,
             user: identity.user.as_deref(),
             claims: (!identity.claims.is_empty()).then_some(&*identity.claims),
             headers: self.headers.as_deref(),
+            span,
         }
     }
 }

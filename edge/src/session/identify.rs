@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::poll_immediate;
+use tailwater_broker::trace::TraceParent;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::command::{Connect, Refresh};
@@ -17,6 +18,8 @@ use super::{End, Hex, Session, commands, hook};
 use crate::config::{Secret, TokenPlace};
 use crate::identity::claims::Grants;
 use crate::identity::{Identity, Operation, TokenError};
+use crate::metrics::meters::Handshake;
+use crate::telemetry::traces::Span;
 use crate::time::{now, rfc3339};
 use crate::worker::Worker;
 
@@ -50,12 +53,16 @@ pub(crate) async fn begin(
     session: &Session,
     worker: &Worker,
     mut answer: Vec<u8>,
-    token: Option<Result<Secret, ErrorMessage>>,
+    (token, trace): (Option<Result<Secret, ErrorMessage>>, Option<TraceParent>),
 ) -> Vec<Channel> {
+    let mut span = worker.tracer().serve("connect", trace);
+    if span.is_kept() {
+        span.note("tailwater.session", Hex(session.id).to_string());
+    }
     let beginning = if token.is_none() && !worker.hooks().decides_connections() {
         without_token(worker)
     } else {
-        let mut deciding = Box::pin(decide(session, worker, token));
+        let mut deciding = Box::pin(decide(session, worker, token, &span));
         // Answer and `connected` go out together unless somebody else has to be asked first.
         match poll_immediate(&mut deciding).await {
             Some(beginning) => beginning,
@@ -82,6 +89,14 @@ pub(crate) async fn begin(
         }
         Beginning::Refused(error, end) => (Some(Push::Error(error)), Some(end)),
     };
+    let result = match &push {
+        Some(Push::Error(error)) => {
+            span.fail(&error.code.as_str());
+            Handshake::refused(error.code)
+        }
+        _ => Handshake::Accepted,
+    };
+    worker.meters().handshakes.of(result).add(1);
     if let Some(push) = push {
         answer.extend_from_slice(&session.encoding.encode(&push.into()));
     }
@@ -101,19 +116,32 @@ pub(crate) async fn begin(
 pub(crate) async fn admit(
     session: &Session,
     worker: &Worker,
-    token: Option<Result<Secret, ErrorMessage>>,
+    (token, trace): (Option<Result<Secret, ErrorMessage>>, Option<TraceParent>),
 ) -> Result<Connected, ErrorMessage> {
-    match decide(session, worker, token).await {
+    let mut span = worker.tracer().serve("connect", trace);
+    if span.is_kept() {
+        span.note("tailwater.session", Hex(session.id).to_string());
+    }
+    let admitted = match decide(session, worker, token, &span).await {
         Beginning::Known(identity) => {
-            become_somebody(session, worker, identity).map_err(|(error, _)| error)?;
-            Ok(connected(session, worker))
+            let known = become_somebody(session, worker, identity);
+            known.map_err(|(error, _)| error)
         }
         Beginning::Unknown => Err(ErrorMessage::new(
             ErrorCode::Unauthenticated,
             "there is nothing here for anonymous clients: send a token",
         )),
         Beginning::Refused(error, _) => Err(error),
-    }
+    };
+    let result = match &admitted {
+        Ok(()) => Handshake::Accepted,
+        Err(error) => {
+            span.fail(&error.code.as_str());
+            Handshake::refused(error.code)
+        }
+    };
+    worker.meters().handshakes.of(result).add(1);
+    admitted.map(|()| connected(session, worker))
 }
 
 fn without_token(worker: &Worker) -> Beginning {
@@ -128,6 +156,7 @@ async fn decide(
     session: &Session,
     worker: &Worker,
     token: Option<Result<Secret, ErrorMessage>>,
+    span: &Span,
 ) -> Beginning {
     let identified = match token {
         None => Ok(worker.anonymous().clone()),
@@ -141,7 +170,7 @@ async fn decide(
             return Beginning::Refused(error, end);
         }
     };
-    match hook::admit(session, worker, identity, None).await {
+    match hook::admit(session, worker, identity, None, span).await {
         // A hook may grant something to whom it does not name.
         Ok(identity)
             if identity.is_anonymous()
@@ -183,7 +212,10 @@ pub(super) async fn connect(
         None => Ok(worker.anonymous().clone()),
     };
     let admitted = match identified {
-        Ok(identity) => hook::admit(session, worker, identity, connect.client.as_deref()).await,
+        Ok(identity) => {
+            let client = connect.client.as_deref();
+            hook::admit(session, worker, identity, client, &Span::default()).await
+        }
         Err(error) => {
             let end = refused(error.code);
             Err((error, end))
@@ -193,12 +225,14 @@ pub(super) async fn connect(
     match known {
         Ok(()) => {}
         Err((error, end)) if session.is_unknown() => {
+            worker.meters().command("connect", Some(error.code));
             commands::refuse(session, ErrorMessage { id, ..error });
             session.end(end);
             return Ok(Vec::new());
         }
         Err((error, _)) => return Err(error),
     }
+    worker.meters().command("connect", None);
     let channels = session.identity().grants.channels.clone();
     let connected = ServerMessage::connected(id, connected(session, worker));
     session.push_message(session.encoding.encode(&connected));
@@ -221,7 +255,7 @@ pub(super) async fn refresh(
         return Err(ErrorMessage::new(ErrorCode::Unauthenticated, message));
     }
     let identity = worker.identify(&Secret::new(refresh.token)).await?;
-    let admitted = hook::admit(session, worker, identity, None).await;
+    let admitted = hook::admit(session, worker, identity, None, &Span::default()).await;
     let identity = admitted.map_err(|(error, _)| error)?;
     if identity.user != before.user {
         let message = "the token is another user's: connect again to change the user";

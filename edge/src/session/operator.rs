@@ -6,12 +6,22 @@ use tailwater_protocol::reply::Reply;
 
 use super::{Hex, Session, commands};
 use crate::control::sessions::Description;
+use crate::metrics::meters::{Label as _, Transport};
 use crate::socket::Socket;
 use crate::worker::Worker;
 
 impl Session {
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// How the client is connected.
+    pub(crate) fn transport(&self) -> Transport {
+        match (self.encoding.is_events(), &self.socket) {
+            (false, _) => Transport::Websocket,
+            (true, Socket::None) => Transport::Poll,
+            (true, _) => Transport::Sse,
+        }
     }
 
     /// The id as clients and logs see it.
@@ -52,11 +62,7 @@ impl Session {
             token_id: identity.token_id.clone(),
             expires_at: identity.expires_at,
             remote_addr: self.remote_addr.to_string(),
-            transport: match (self.encoding.is_events(), &self.socket) {
-                (false, _) => "websocket",
-                (true, Socket::None) => "poll",
-                (true, _) => "sse",
-            },
+            transport: self.transport().name(),
             codec: match self.encoding.codec {
                 Codec::Json => "json",
                 Codec::MessagePack => "msgpack",

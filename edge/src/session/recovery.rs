@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tailwater_broker::BrokerError;
-use tailwater_broker::feed::Interest;
+use tailwater_broker::feed::{Interest, InterestId};
 use tailwater_broker::history::{Chunk, Cursor, Origin};
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::encoding::Encoding;
@@ -23,6 +23,7 @@ use super::commands::room;
 use super::delivery::STORED_BYTES;
 use super::{Session, Subscription};
 use crate::hub::{Seat, position};
+use crate::metrics::meters::{Label as _, Recovery};
 use crate::outbox::Outbox;
 use crate::socket::Socket;
 use crate::worker::Worker;
@@ -124,7 +125,7 @@ async fn catch_up(session: Rc<Session>, worker: Rc<Worker>) {
             session.behind.set(false);
             return;
         }
-        match next_chunk(&worker, &task).await {
+        match next_chunk(&session, &worker, &task).await {
             Ok(chunk) => {
                 if session.take(&worker, &task, &chunk) == Taken::NoRoom {
                     // A frame that never fits beside others goes alone, before others take its place.
@@ -161,7 +162,7 @@ async fn next_task(session: &Session, turn: usize) -> Option<Task> {
     .await
 }
 
-async fn next_chunk(worker: &Worker, task: &Task) -> Result<Chunk, BrokerError> {
+async fn next_chunk(session: &Session, worker: &Worker, task: &Task) -> Result<Chunk, BrokerError> {
     let (interest, encoding) = (&*task.interest, task.encoding);
     if let Some(chunk) = worker
         .history()
@@ -169,6 +170,7 @@ async fn next_chunk(worker: &Worker, task: &Task) -> Result<Chunk, BrokerError> 
     {
         return Ok(chunk);
     }
+    session.asks_stream(interest.id());
     let tip = worker.hub().borrow().tip((interest.id(), encoding)).unwrap_or(0);
     worker
         .history()
@@ -199,6 +201,15 @@ impl Session {
     /// from the stream alone.
     pub(super) fn reads_stream_alone(&self, channel: &Channel) -> bool {
         matches!(self.socket, Socket::None) && channel.is_wildcard()
+    }
+
+    /// What a subscription lacks is not in memory.
+    fn asks_stream(&self, interest: InterestId) {
+        self.with_subscription(interest, |held| {
+            if let Some(resumes) = held.behind.as_mut().and_then(|behind| behind.resumes.as_mut()) {
+                *resumes = Recovery::DirectGet;
+            }
+        });
     }
 
     /// A read has failed: the subscription rests, each time longer, and holds up no other.
@@ -255,6 +266,7 @@ impl Session {
         behind.rest = None;
         let channel = &held.channel;
         if let Some(lost) = chunk.lost.and_then(|lost| behind.tell(lost)) {
+            worker.meters().announced(&LostReason::Trimmed, 1);
             let lost = lost_push(channel, lost, LostReason::Trimmed);
             self.push_message(self.encoding.encode(&lost.into()));
         }
@@ -283,6 +295,10 @@ impl Session {
             held.fed.prune(hub.certain(key));
         }
         if hub.level(held.seat, task.encoding, cursor) {
+            if let Some(source) = behind.resumes {
+                behind.span.note("tailwater.source", source.name());
+                worker.meters().recoveries.of(source).add(1);
+            }
             held.behind = None;
             if channel.is_wildcard() {
                 // From here a resume is safe, if all of it was read from the stream.

@@ -95,21 +95,35 @@ pub(super) fn begin(
         .timeout_ms
         .map(|timeout| Duration::from_millis(timeout.into()));
     let within = asked.map_or(longest, |asked| asked.min(longest));
-    let identity = session.identity();
+    let mut span = worker.tracer().ask("request", None);
+    if span.is_kept() {
+        span.note("tailwater.session", session_id.clone());
+        span.note("tailwater.channel", request.channel.to_string());
+    }
+    let (identity, meters) = (session.identity(), worker.meters().clone());
     let asked = async move {
+        let trace = span.headers();
         let client_request = ClientRequest {
             channel: &request.channel,
             payload: &request.payload.into_bytes(),
             user: identity.user.as_deref(),
             session: &session_id,
+            trace: trace.as_ref(),
         };
         let answer = requester.request(&prefix, client_request, within).await;
         let message = match answer {
-            Ok(answer) => message(id, answer, &request.channel),
+            Ok(answer) => {
+                let error = answer.error.is_some().then_some(ErrorCode::ServiceError);
+                meters.command("request", error);
+                message(id, answer, &request.channel)
+            }
             Err(error) => {
                 let channel = request.channel.as_str();
                 tracing::debug!(session_id, channel, %error, "a request of a client has failed");
-                told(id, failure(&error, &request.channel))
+                let failure = failure(&error, &request.channel);
+                span.fail(&failure.code.as_str());
+                meters.command("request", Some(failure.code));
+                told(id, failure)
             }
         };
         Answered {

@@ -22,6 +22,8 @@ use super::places::Standing;
 use super::recovery::lost_push;
 use super::{Session, Subscription, state};
 use crate::hub::position;
+use crate::metrics::meters::{Label as _, Recovery};
+use crate::telemetry::traces::Span;
 use crate::worker::Worker;
 
 /// How long NATS is given to say what is missing.
@@ -37,6 +39,7 @@ pub(super) async fn subscribe(
     id: Option<u32>,
     subscribe: Subscribe,
     terms: &Terms,
+    span: &Span,
 ) -> Result<(), ErrorMessage> {
     let channel = &subscribe.channel;
     let failed = |error: BrokerError| broker_error(&error, channel);
@@ -44,9 +47,14 @@ pub(super) async fn subscribe(
         .feed()
         .join(worker.index(), session.encoding, channel, terms)
         .await;
-    let membership = joined.map_err(failed)?;
+    let refused = |_: &ErrorMessage| {
+        if subscribe.since.is_some() {
+            worker.meters().recoveries.of(Recovery::Refused).add(1);
+        }
+    };
+    let membership = joined.map_err(failed).inspect_err(refused)?;
     let prepared = timeout(TIMEOUT, prepare(worker, &membership, &subscribe)).await;
-    let (start, latest) = prepared
+    let (mut start, latest) = prepared
         .map_err(|_| failed(BrokerError::Unavailable { timeout: TIMEOUT }))?
         .map_err(|error| match error {
             BrokerError::TooManySubjects { limit } => {
@@ -62,9 +70,13 @@ pub(super) async fn subscribe(
                 state::refusal(ErrorCode::Limit, message, Some(channel))
             }
             error => failed(error),
-        })?;
+        })
+        .inspect_err(refused)?;
+    if start.recovered.is_some() {
+        start.resume = worker.tracer().follow("resume", span);
+    }
     // From here on in one step: nothing can come between the answer and the place in the audience.
-    session.together(|| enter(session, worker, id, channel, membership, &start, latest.as_ref()));
+    session.together(|| enter(session, worker, id, channel, membership, start, latest.as_ref()));
     Ok(())
 }
 
@@ -99,7 +111,7 @@ fn enter(
     id: Option<u32>,
     channel: &Channel,
     membership: Membership,
-    start: &Start,
+    mut start: Start,
     latest: Option<&Latest>,
 ) {
     let subscribed = ServerMessage::reply(id, Reply::Subscribed(start.answer(channel)));
@@ -110,6 +122,9 @@ fn enter(
     };
     session.push_message(encoding.encode(&subscribed));
     if let Some(notice) = start.notice(channel) {
+        if let Push::Lost(lost) = &notice {
+            worker.meters().announced(&lost.reason, 1);
+        }
         session.push_message(session.encoding.encode(&notice.into()));
     }
     if let Some(latest) = latest {
@@ -139,9 +154,25 @@ fn enter(
         behind: None,
         fed: Fed::default(),
     };
+    // Who asked for a start resumes; what of it is gone was told.
+    let resumes = start.recovered.map(|recovered| match recovered {
+        true => Recovery::Ring,
+        false => Recovery::Refused,
+    });
+    if let Some(source) = resumes.filter(|source| !is_behind || *source == Recovery::Refused) {
+        worker.meters().recoveries.of(source).add(1);
+    }
+    if let Some(source) = resumes {
+        start.resume.note("tailwater.source", source.name());
+        if start.resume.is_kept() {
+            start.resume.note("tailwater.channel", channel.to_string());
+        }
+    }
     if is_behind {
         let mut behind = Behind::new(start.cursor);
         behind.told = start.lost;
+        behind.span = start.resume;
+        behind.resumes = resumes.filter(|source| *source != Recovery::Refused);
         held.behind = Some(Box::new(behind));
     } else if channel.is_wildcard() && !session.reads_stream_alone(channel) {
         held.fed.open(start.cursor.offset());
@@ -188,6 +219,8 @@ struct Start {
     recovered: Option<bool>,
     /// What is missing, if it is known already.
     lost: Option<(u64, u64)>,
+    /// Of what follows.
+    resume: Span,
 }
 
 /// Finds out where a subscription is to begin, and whether something is missing there.
@@ -208,6 +241,7 @@ async fn start(
         epoch,
         recovered: since.map(|_| true),
         lost: None,
+        resume: Span::default(),
     };
     let history = worker.history();
     match since {

@@ -9,6 +9,7 @@ use hyper::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, StatusCode};
+use tailwater_broker::trace::TraceParent;
 use tailwater_protocol::codec::Codec;
 use tailwater_protocol::command::Subscribe;
 use tailwater_protocol::encoding::Encoding;
@@ -106,10 +107,10 @@ pub(crate) async fn begin(
     session: &Session,
     worker: &Worker,
     request: StreamRequest,
-    token: Option<Result<Secret, ErrorMessage>>,
+    brought: (Option<Result<Secret, ErrorMessage>>, Option<TraceParent>),
 ) -> Vec<Subscribe> {
     let StreamRequest { query, mut shared } = request;
-    let connected = match identify::admit(session, worker, token).await {
+    let connected = match identify::admit(session, worker, brought).await {
         Ok(connected) => connected,
         Err(error) => {
             let mut refusal = answer::error(error.clone());

@@ -71,7 +71,7 @@ async fn exchanged(
         Socket::None,
     );
     let session = &entered.session;
-    let connected = match identify::admit(session, worker, caller.token).await {
+    let connected = match identify::admit(session, worker, (caller.token, caller.trace)).await {
         Ok(connected) => connected,
         Err(error) => return answer::error(error),
     };

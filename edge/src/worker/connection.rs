@@ -67,16 +67,21 @@ async fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) -> Opti
         Transport::WebSocket(encoding) => *encoding,
         Transport::Events(request) => request.encoding(),
     };
-    let Caller { token, headers, .. } = agreed.caller;
+    let Caller {
+        token,
+        headers,
+        trace,
+        ..
+    } = agreed.caller;
     let entered = Entered::new(worker, encoding, remote_addr, headers, socket);
     let session = &entered.session;
     let task = match agreed.transport {
         Transport::WebSocket(_) => {
-            let channels = identify::begin(session, worker, answer, token).await;
+            let channels = identify::begin(session, worker, answer, (token, trace)).await;
             Task::WebSocket(First::of(channels, read_ahead))
         }
         Transport::Events(request) => {
-            let subscribes = transport::event_stream::begin(session, worker, *request, token).await;
+            let subscribes = transport::event_stream::begin(session, worker, *request, (token, trace)).await;
             Task::Events(subscribes)
         }
     };
@@ -194,6 +199,7 @@ impl Entered {
             outbox,
         ));
         let key = worker.sessions.borrow_mut().insert(session.clone());
+        worker.meters().connections.of(session.transport()).add(1);
         tracing::debug!(session_id = %format_args!("{id:016x}"), %remote_addr, ?encoding, "session begins");
         Self {
             worker: worker.clone(),
@@ -206,6 +212,8 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         session::leave(&self.session, &self.worker);
+        let meters = self.worker.meters();
+        meters.connections.of(self.session.transport()).take(1);
         let mut sessions = self.worker.sessions.borrow_mut();
         sessions.remove(self.key);
         if sessions.is_empty() {

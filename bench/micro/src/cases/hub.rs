@@ -1,7 +1,10 @@
 //! The walk over an audience: one direct write to each socket.
 
-use tailwater_broker::feed::Delivery;
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use tailwater_broker::feed::bench::BenchFeed;
+use tailwater_broker::feed::{Delivery, Origin};
 use tailwater_edge::bench::BenchAudience;
 use tailwater_protocol::batch::{Batch, BatchBuilder};
 use tailwater_protocol::codec::Codec;
@@ -82,6 +85,12 @@ impl Stage for Walk {
                 encoding: self.feed.membership().encoding(),
                 batch,
                 span: self.is_stored.then_some((before, self.offset)),
+                origin: self.is_stored.then(|| {
+                    Arc::new(Origin {
+                        stored_at: Some(SystemTime::now()),
+                        sampled: Vec::new(),
+                    })
+                }),
             });
         }
     }

@@ -154,10 +154,13 @@ fn audit_one(pending: &mut Pending, newest: &Newest, outlets: &Outlets) {
         offset,
     };
     let news = match own.map(|own| newest.offsets.get(&own).copied()) {
-        Some(Some(to)) => sequence.lags(to).then_some(Delivery::Advance {
-            interest,
-            encoding: None,
-            to,
+        Some(Some(to)) => sequence.lags(to).then(|| {
+            outlets.count_gap();
+            Delivery::Advance {
+                interest,
+                encoding: None,
+                to,
+            }
         }),
         // The last publication has expired: a cursor that stays there would look like a loss. Those of clients that are
         // away stay there: for them the ring keeps that nothing came since.
@@ -174,6 +177,7 @@ fn audit_one(pending: &mut Pending, newest: &Newest, outlets: &Outlets) {
                 newest.offsets.iter().map(|(subject, head)| (*subject, *head)),
             );
             if audited.is_none() {
+                outlets.count_gap();
                 sequence.unsettle();
             }
             audited.map(certain)

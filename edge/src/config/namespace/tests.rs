@@ -24,6 +24,7 @@ impl Namespace {
             subject_prefix: None,
             max_delay: Duration::ZERO,
             compress: false,
+            trace: false,
         }
     }
 }
