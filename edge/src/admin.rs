@@ -3,7 +3,7 @@
 //!
 //! `/livez` says that the process runs. `/readyz` fails while NATS is away, while a stream of a durable
 //! namespace is not as it must be, until orders and revocations can be heard of, and from the moment the process begins
-//! to stop, so that no new client is sent here. Everything else is for who may (`admin/access.rs`); `/metrics` may
+//! to drain, so that no new client is sent here. Everything else is for who may (`admin/access.rs`); `/metrics` may
 //! be open to everybody who can connect.
 
 mod access;
@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::control::Control;
+use crate::drain::Drain;
 use crate::metrics::Metrics;
 
 pub(crate) use access::Access;
@@ -43,7 +44,7 @@ const CONNECTIONS: usize = 64;
 pub(crate) struct Operators {
     pub(crate) nats: Vec<watch::Receiver<ConnectionState>>,
     pub(crate) streams: Streams,
-    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) drain: Drain,
     pub(crate) control: Control,
     pub(crate) access: Access,
     pub(crate) metrics: Arc<Metrics>,
@@ -55,8 +56,8 @@ impl Operators {
     /// Why no new client should come here, if there is a reason.
     fn obstacle(&self) -> Option<String> {
         let away = |state: &watch::Receiver<ConnectionState>| *state.borrow() != ConnectionState::Connected;
-        if *self.stopping.borrow() {
-            Some("not ready: stopping".to_owned())
+        if self.drain.has_begun() {
+            Some("not ready: draining".to_owned())
         } else if self.nats.iter().any(away) {
             Some("not ready: NATS is away, reconnecting".to_owned())
         } else if let Some((stream, reason)) = self.streams.waiting() {

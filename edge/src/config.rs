@@ -195,10 +195,15 @@ pub struct ConsoleConfig {
     pub enabled: bool,
 }
 
-/// The clean end.
+/// The clean end: one after the other.
 #[derive(Clone, Debug)]
 pub struct DrainConfig {
-    /// How long clients get to leave.
+    /// How long new clients are still taken, for balancers that have not noticed yet.
+    pub linger: Duration,
+    /// How long the times are spread over at which clients are told to leave. Zero: they are told no time and closed at
+    /// once.
+    pub window: Duration,
+    /// How long what waits for those who are left may then take.
     pub timeout: Duration,
 }
 
@@ -298,8 +303,11 @@ fn build(settings: &Settings, file: &Place, mistakes: &mut Mistakes) -> Config {
         worker_inbox_bytes: feed.size("worker_inbox_bytes"),
         linger: feed.duration("linger_ms"),
     };
+    let drain = settings.section("drain", mistakes);
     let drain = DrainConfig {
-        timeout: settings.section("drain", mistakes).duration("timeout_secs"),
+        linger: drain.duration("linger_secs"),
+        window: drain.duration("window_secs"),
+        timeout: drain.duration("timeout_secs"),
     };
     let identity = identity::read(settings, mistakes);
     let log = read_log(&mut settings.section("log", mistakes));

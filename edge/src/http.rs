@@ -13,7 +13,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::Either;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -124,7 +126,7 @@ pub(crate) async fn serve(
         match transport {
             Some(transport) if transport != HttpTransport::Sse => {
                 let exchanged = Box::pin(exchange::answer(worker, request, transport, &visit));
-                Either::Right(exchanged.map(Ok::<_, Infallible>))
+                Either::Right(exchanged.map(|reply| Ok::<_, Infallible>(parting(worker, reply))))
             }
             transport => {
                 let response = match transport {
@@ -132,7 +134,7 @@ pub(crate) async fn serve(
                     None => route(worker, &mut request, remote_addr, &agreed),
                 };
                 holds.set(agreed.borrow().is_some());
-                Either::Left(ready(Ok(response)))
+                Either::Left(ready(Ok(parting(worker, response))))
             }
         }
     });
@@ -167,6 +169,15 @@ pub(crate) async fn serve(
             None
         }
     }
+}
+
+/// While the process leaves, each answer is the last on its connection: the next request comes to another edge.
+fn parting(worker: &Worker, mut reply: Reply) -> Reply {
+    if worker.drain().has_begun() && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        reply.headers_mut().insert(CONNECTION, close);
+    }
+    reply
 }
 
 /// What is known of a connection while it speaks HTTP.

@@ -4,8 +4,8 @@
 //! one core: it accepts connections (`socket`), serves HTTP (`http`, `upgrade`), turns them into sessions (`session`, over a
 //! `transport`) of somebody ([`identity`], bounded by `limits`), and passes publications on (`hub`), keeping what a socket
 //! does not take (`outbox`). `hooks` asks services what clients may do, `control` carries
-//! out what operators and services ask of sessions, `renewal` keeps the certificate current, `admin`
-//! answers operators, with `metrics` among the rest, `console` and `demo` show people what it does, [`client`] is the other
+//! out what operators and services ask of sessions, `drain` says when the process leaves, `renewal` keeps the certificate
+//! current, `admin` answers operators, with `metrics` among the rest, `console` and `demo` show people what it does, [`client`] is the other
 //! side of the wire for the command line and the tests.
 
 mod admin;
@@ -18,6 +18,7 @@ mod connections;
 mod console;
 pub mod control;
 pub mod demo;
+mod drain;
 #[cfg(feature = "inside")]
 #[doc(hidden)]
 pub mod echo;

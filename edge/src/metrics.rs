@@ -15,11 +15,11 @@ use std::time::SystemTime;
 use tailwater_broker::Health;
 use tailwater_broker::feed::FeedHandle;
 use tailwater_broker::health::{JetStreamTimes, Measured};
-use tokio::sync::watch;
 
 use crate::connections::Connections;
+use crate::drain::Drain;
 use crate::limits::Limits;
-use meters::{By, Counter, Handshake, Label, Meters, Transport};
+use meters::{By, Counter, Handshake, Label, Meters};
 
 /// What a number means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +82,7 @@ pub(crate) struct Metrics {
     pub(crate) feed: FeedHandle,
     pub(crate) connections: Connections,
     pub(crate) limits: Arc<Limits>,
-    /// The edge is about to leave.
-    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) drain: Drain,
     pub(crate) started_at: SystemTime,
 }
 
@@ -152,9 +151,9 @@ pub(crate) const FAMILIES: &[Family] = &[
     family("tailwater_delivery_delay_seconds", SECONDS, &[], "how long from when NATS stores a publication of a durable channel until all its subscribers on a worker have it; of what goes out together, the oldest",
         Metrics::delay),
     family("tailwater_draining", GAUGE, &[], "is the edge about to leave (1)",
-        |metrics| one(u64::from(metrics.is_draining()))),
+        |metrics| one(u64::from(metrics.drain.has_begun()))),
     family("tailwater_drain_remaining_sessions", GAUGE, &[], "how many clients have not left yet, while it is",
-        |metrics| one(if metrics.is_draining() { metrics.sessions() } else { 0 })),
+        |metrics| one(if metrics.drain.has_begun() { metrics.drain.remaining() as u64 } else { 0 })),
     family("tailwater_build_info", GAUGE, &[("version", "of the edge")], "what runs; always 1",
         |_| vec![Series { labels: vec![env!("CARGO_PKG_VERSION")], value: Value::Number(1) }]),
 ];
@@ -163,18 +162,6 @@ impl Metrics {
     /// Every metric with what it says now, in the order of [`FAMILIES`].
     pub(crate) fn read(&self) -> impl Iterator<Item = (&'static Family, Vec<Series>)> {
         FAMILIES.iter().map(|family| (family, (family.read)(self)))
-    }
-
-    fn is_draining(&self) -> bool {
-        *self.stopping.borrow()
-    }
-
-    fn sessions(&self) -> u64 {
-        let all = self.meters.iter().flat_map(|meters| {
-            let transports = Transport::ALL.iter();
-            transports.map(|transport| meters.connections.of(*transport).get())
-        });
-        all.fold(0, u64::wrapping_add)
     }
 
     /// One number of all workers. Between two of them something may have moved, so that a gauge is never negative only

@@ -12,7 +12,7 @@ use tailwater_broker::request::{InFlight, Requester, RequesterTask};
 use tailwater_broker::stream::Provisioning;
 use tailwater_broker::{Connection, ConnectionState, NatsConfig, Streams};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Access, Operators};
@@ -21,6 +21,7 @@ use crate::connections::{self, Connections, KernelLimits};
 use crate::console::Console;
 use crate::control::sessions::Workers;
 use crate::control::{Control, Listening};
+use crate::drain::Drain;
 use crate::error::EdgeError;
 use crate::hooks::Hooks;
 use crate::identity::{self, verifier::Verifier};
@@ -53,7 +54,7 @@ pub struct Server {
     publisher: Publisher,
     streams: Streams,
     provisioning: Provisioning,
-    stopping: watch::Sender<bool>,
+    drain: Drain,
     feed: Feed,
     history: History,
     history_thread: HistoryThread,
@@ -147,7 +148,7 @@ impl Server {
             config.telemetry.makes_spans(),
         )
         .await?;
-        let (stopping, stopped) = watch::channel(false);
+        let drain = Drain::new(&config.drain);
         let mut states = vec![
             feed.handle().state(),
             history.state(),
@@ -169,7 +170,7 @@ impl Server {
             feed: feed.handle(),
             connections: connections.clone(),
             limits: client_limits.clone(),
-            stopping: stopped.clone(),
+            drain: drain.clone(),
             started_at: SystemTime::now(),
         });
         let push = collector.filter(|_| config.telemetry.metrics).map(|collector| {
@@ -184,7 +185,7 @@ impl Server {
         let operators = Operators {
             nats: states,
             streams: streams.clone(),
-            stopping: stopped.clone(),
+            drain: drain.clone(),
             control: control.clone(),
             access: Access::new(&config.admin, admin),
             metrics: metrics.clone(),
@@ -219,7 +220,7 @@ impl Server {
                 tls: tls.clone(),
                 verifier: verifier.clone(),
                 revocations: control.revocations().clone(),
-                stopping: stopped.clone(),
+                drain: drain.clone(),
             };
             let ending = Ending(ending.clone());
             let body = move || {
@@ -244,7 +245,7 @@ impl Server {
             publisher,
             streams,
             provisioning,
-            stopping,
+            drain,
             feed,
             history,
             history_thread,
@@ -320,13 +321,14 @@ impl Server {
         EdgeError::Worker
     }
 
-    /// Stops: not ready any more, no new connections, every client is told to reconnect elsewhere, and
-    /// what waits for it is written, for at most `drain.timeout`.
+    /// Drains, or goes on with the drain that an operator has begun, and stops: not ready any more, new clients are taken
+    /// for `drain.linger` only, every client is told when to reconnect elsewhere, within `drain.window`, and closed if it
+    /// does not, once what waits for it is written; for that there is `drain.timeout` more.
     ///
     /// # Errors
     /// [`EdgeError::Worker`] if a worker has panicked.
     pub async fn stop(self) -> Result<(), EdgeError> {
-        self.stopping.send_replace(true);
+        self.drain.begin_last();
         self.provisioning.stop().await;
         let (workers, feed, history) = (self.workers, self.feed, self.history_thread);
         let joined = tokio::task::spawn_blocking(move || {

@@ -87,6 +87,8 @@ pub(crate) struct Session {
     corked: Cell<bool>,
     /// The client of an event stream of several channels is to be told where it stands.
     place_due: Cell<bool>,
+    /// It has been told how it begins. Never of one request.
+    serving: Cell<bool>,
     /// What the client has asked for lately.
     pace: Pace,
 }
@@ -159,6 +161,7 @@ impl Session {
             stalled_since: Cell::new(None),
             corked: Cell::new(false),
             place_due: Cell::new(false),
+            serving: Cell::new(false),
             pace: Pace::default(),
         }
     }
@@ -257,6 +260,20 @@ impl Session {
 
     pub(crate) fn is_ending(&self) -> bool {
         self.end.get().is_some()
+    }
+
+    /// The client has been told how the session begins.
+    pub(crate) fn serve(&self) {
+        self.serving.set(true);
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.serving.get()
+    }
+
+    /// What the client can read.
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     fn wake(&self) {

@@ -2,6 +2,7 @@
 //! shared with another thread but the inbox that the feed fills.
 
 mod connection;
+pub(crate) mod leaving;
 
 use std::cell::{RefCell, RefMut};
 use std::net::SocketAddr;
@@ -15,7 +16,6 @@ use tailwater_broker::feed::{FeedHandle, Inbox};
 use tailwater_broker::history::History;
 use tailwater_broker::publish::Publisher;
 use tailwater_broker::request::Requester;
-use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::error::ErrorMessage;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -26,6 +26,7 @@ use crate::connections::Connections;
 use crate::console::Console;
 use crate::control::revocations::Revocations;
 use crate::control::sessions::{self, Request};
+use crate::drain::Drain;
 use crate::error::EdgeError;
 use crate::hooks::Hooks;
 use crate::hub::{self, Hub};
@@ -38,18 +39,16 @@ use crate::metrics::meters::Meters;
 use crate::outbox::OutboxLimits;
 use crate::session::request::HELD_BYTES;
 use crate::session::state::Rules;
-use crate::session::{End, Session, heartbeat, identify};
+use crate::session::{Session, heartbeat, identify};
 use crate::socket::tls::{self, Tls};
 use crate::telemetry::traces::Tracer;
 
 pub(crate) use connection::Entered;
+use leaving::Departures;
 
 /// One read from a socket takes at most this many bytes.
 const SCRATCH_BYTES: usize = 64 * 1024;
 const _: () = assert!(SCRATCH_BYTES >= tls::PLAINTEXT_BYTES);
-
-/// What clients read when the process stops.
-pub(crate) const STOPPING: &str = "the server is stopping: reconnect with back-off";
 
 /// The pause after a failed accept, such as for want of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -75,7 +74,7 @@ pub(crate) struct Parts {
     pub(crate) revocations: Revocations,
     /// With it the listener speaks TLS only.
     pub(crate) tls: Option<watch::Receiver<Arc<rustls::ServerConfig>>>,
-    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) drain: Drain,
 }
 
 /// What the tasks of one worker share.
@@ -87,6 +86,8 @@ pub(crate) struct Worker {
     sessions: RefCell<Slab<Rc<Session>>>,
     /// The last session has left.
     empty: Notify,
+    /// From the begin of a drain on.
+    departures: RefCell<Option<Departures>>,
     scratch: RefCell<Box<[u8]>>,
     memory: Rc<Memory>,
     tls: Option<Tls>,
@@ -205,12 +206,13 @@ impl Worker {
         RefMut::map(self.scratch.borrow_mut(), |scratch| &mut **scratch)
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
-        *self.parts.stopping.borrow()
+    /// When this process leaves.
+    pub(crate) fn drain(&self) -> &Drain {
+        &self.parts.drain
     }
 }
 
-/// The worker's thread: serves until the process stops and the last session has left.
+/// The worker's thread: serves until the process is to end and the last session has left.
 ///
 /// # Errors
 /// [`EdgeError::Runtime`] if there is no runtime or no listener to be had.
@@ -235,6 +237,7 @@ pub(crate) fn run(
             hub: RefCell::default(),
             sessions: RefCell::default(),
             empty: Notify::new(),
+            departures: RefCell::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             memory,
             tls,
@@ -249,27 +252,21 @@ pub(crate) fn run(
 }
 
 async fn serve(worker: Rc<Worker>, listener: TcpListener) {
-    let mut stopping = worker.parts.stopping.clone();
+    let until_the_end = async { tokio::join!(open(&worker, listener), leaving::run(&worker)) };
     tokio::select! {
-        _ = stopping.wait_for(|stopping| *stopping) => {}
-        () = accept(&worker, listener) => {}
+        _ = until_the_end => {}
         () = fan_out(&worker) => {}
         () = heartbeat::run(worker.clone()) => {}
     }
-    for (_, session) in &*worker.sessions.borrow() {
-        session.end(End::Close(CloseCode::Drain, STOPPING));
-    }
-    let left = async {
-        while !worker.sessions.borrow().is_empty() {
-            worker.empty.notified().await;
-        }
-    };
-    if tokio::time::timeout(worker.config().drain.timeout, left)
-        .await
-        .is_err()
-    {
-        let count = worker.sessions.borrow().len();
-        tracing::warn!(count, "sessions did not leave in time and were cut off");
+}
+
+/// Takes clients until a drain closes the door. The listener is gone then, so that nobody can connect any more.
+async fn open(worker: &Rc<Worker>, listener: TcpListener) {
+    tokio::select! {
+        biased;
+        // First, so that nobody is left in its queue.
+        () = accept(worker, &listener) => {}
+        () = worker.drain().closed() => {}
     }
 }
 
@@ -292,7 +289,7 @@ async fn fan_out(worker: &Worker) {
     }
 }
 
-async fn accept(worker: &Rc<Worker>, listener: TcpListener) {
+async fn accept(worker: &Rc<Worker>, listener: &TcpListener) {
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,

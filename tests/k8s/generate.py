@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "k8s/chart"
 
 # Keys that the chart names and the edge does not have yet: path and kind, as in the table of settings.
-COMING = {"drain.window_secs": "0 to 3600 seconds", "drain.linger_secs": "0 to 3600 seconds"}
+COMING = {}
 
 # What may stand for NAME in a key, by the table that holds it.
 NAMES = {"stream": "^[A-Za-z0-9_-]{1,64}$", "namespace": "^[a-z0-9_-]{1,64}$", "issuer": "^[a-z0-9_-]{1,64}$"}

@@ -18,6 +18,14 @@ anonymous = true
 publish = true
 "#;
 
+/// A configuration whose edge waits neither for balancers nor for clients when it stops, unless it says how it drains.
+pub fn leaving_at_once(config: &str) -> String {
+    if config.contains("[drain]") {
+        return config.to_owned();
+    }
+    format!("{config}\n[drain]\nlinger_secs = 0\nwindow_secs = 0\n")
+}
+
 /// A running edge.
 pub struct Edge {
     server: Server,
@@ -49,7 +57,7 @@ impl Edge {
     /// If it does not start.
     pub async fn start_unconnected(nats: &str, config: &str) -> Self {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-        file.write_all(config.as_bytes())
+        file.write_all(leaving_at_once(config).as_bytes())
             .expect("a temporary file takes text");
         let flags = [
             ("listen", "127.0.0.1:0".to_owned()),

@@ -18,6 +18,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw_nats;
 pub mod raw_socket;
+pub mod rolling;
 pub mod scrape;
 pub mod service;
 pub mod token;

@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::edge::leaving_at_once;
 use crate::nats_process::send_signal;
 use crate::{binary, soon};
 
@@ -76,12 +77,12 @@ impl Process {
     }
 
     /// Starts `tailwater serve --json` on free ports with this configuration and NATS, and waits for the
-    /// line that says where it listens.
+    /// line that says where it listens. It ends at once when it is asked to, unless the configuration says how it drains.
     ///
     /// # Panics
     /// If it does not come that far.
     pub async fn serve(nats: &str, config: &str) -> (Self, Ready) {
-        let file = config_file(config);
+        let file = config_file(&leaving_at_once(config));
         let path = file.path().to_str().expect("text");
         let free = "127.0.0.1:0";
         let mut process = Self::start([
@@ -141,9 +142,15 @@ impl Process {
     /// # Panics
     /// If it takes too long.
     pub async fn end(&mut self) -> ExitStatus {
-        soon("the end of the process", self.child.wait())
-            .await
-            .expect("it is ours")
+        soon("the end of the process", self.ended()).await
+    }
+
+    /// Waits for its end, however long that takes: the caller knows.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.child.wait().await.expect("it is ours")
     }
 
     /// What it has written on standard error so far.

@@ -1,5 +1,5 @@
 //! The end of the process: clients are told, what waits for them is written, and nothing holds it up
-//! beyond its time.
+//! beyond its time. Here without a window; `drain/window.rs` is about one.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -8,11 +8,15 @@ use rustix::process::Signal;
 use tailwater_edge::client::{Client, ClientError};
 use tailwater_protocol::message::ServerBody;
 use tailwater_protocol::push::Push;
-use tailwater_tests::edge::OPEN;
+use tailwater_tests::edge::{OPEN, leaving_at_once};
 use tailwater_tests::process::Ready;
 use tailwater_tests::raw_socket::{self, frame};
 use tailwater_tests::{NatsProcess, Process, RawSocket, eventually, next, soon, subscribe};
 use tokio::net::TcpStream;
+
+mod drain {
+    mod window;
+}
 
 /// Large enough that the kernel cannot hide what a client does not read.
 const LARGE: usize = 256 * 1024;
@@ -114,13 +118,13 @@ async fn sigterm_closes_every_client_with_1012_behind_what_was_queued_for_it() {
 #[tokio::test]
 async fn a_slow_reader_has_the_whole_drain_to_read_what_waits_for_it() {
     let nats = NatsProcess::start("").await;
-    let patient = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 0\n[drain]\ntimeout_secs = 30\n";
+    let patient = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 0\n[drain]\nlinger_secs = 0\nwindow_secs = 0\ntimeout_secs = 30\n";
     let (mut edge, ready) = Process::serve(&nats.url(), &config(patient)).await;
     is_ready(&ready).await;
     let mut client = subscriber(&ready, &["a"]).await;
     fill(&nats, &ready, "a").await;
     edge.signal(Signal::TERM);
-    assert!(readyz(&ready, 503).await.contains("stopping"));
+    assert!(readyz(&ready, 503).await.contains("draining"));
     assert_eq!(read_out(&mut client).await, (32, 1012));
     assert_eq!(edge.end().await.code(), Some(0), "{}", edge.stderr());
 }
@@ -128,7 +132,7 @@ async fn a_slow_reader_has_the_whole_drain_to_read_what_waits_for_it() {
 #[tokio::test]
 async fn a_client_that_never_reads_does_not_hold_the_end_beyond_the_timeout() {
     let nats = NatsProcess::start("").await;
-    let short = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 60\n[drain]\ntimeout_secs = 4\n";
+    let short = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 60\n[drain]\nlinger_secs = 0\nwindow_secs = 0\ntimeout_secs = 4\n";
     let (mut edge, ready) = Process::serve(&nats.url(), &config(short)).await;
     is_ready(&ready).await;
     let _silent = silent(&ready, "a").await;
@@ -136,7 +140,7 @@ async fn a_client_that_never_reads_does_not_hold_the_end_beyond_the_timeout() {
     let asked = Instant::now();
     edge.signal(Signal::TERM);
     // Meanwhile: not ready, alive, and closed to new clients.
-    assert!(readyz(&ready, 503).await.contains("stopping"));
+    assert!(readyz(&ready, 503).await.contains("draining"));
     let public = ready.address("ws");
     eventually("new connections are refused", async || {
         TcpStream::connect(public).await.err()
@@ -167,7 +171,11 @@ async fn connections_without_a_session_do_not_hold_the_end() {
 #[tokio::test]
 async fn a_client_whose_command_waits_for_nats_is_told_of_the_end_all_the_same() {
     let nats = NatsProcess::start("").await;
-    let (mut edge, ready) = Process::serve(&nats.url(), &config("[drain]\ntimeout_secs = 2\n")).await;
+    let (mut edge, ready) = Process::serve(
+        &nats.url(),
+        &config("[drain]\nlinger_secs = 0\nwindow_secs = 0\ntimeout_secs = 2\n"),
+    )
+    .await;
     is_ready(&ready).await;
     let mut client = subscriber(&ready, &[]).await;
     nats.kill();
@@ -191,7 +199,7 @@ async fn an_edge_that_never_saw_nats_ends_well() {
 #[tokio::test]
 async fn a_second_ctrl_c_ends_at_once() {
     let nats = NatsProcess::start("").await;
-    let long = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 60\n[drain]\ntimeout_secs = 600\n";
+    let long = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 60\n[drain]\nlinger_secs = 0\nwindow_secs = 0\ntimeout_secs = 600\n";
     let (mut edge, ready) = Process::serve(&nats.url(), &config(long)).await;
     is_ready(&ready).await;
     let _silent = silent(&ready, "a").await;
@@ -222,7 +230,7 @@ async fn after_the_end_the_same_address_can_be_taken_at_once_by_anybody() {
         ready.address("ws").to_string(),
         ready.address("admin").to_string(),
     );
-    let file = tailwater_tests::process::config_file(&config(""));
+    let file = tailwater_tests::process::config_file(&leaving_at_once(&config("")));
     let mut edge = Process::start([
         "serve",
         "--json",

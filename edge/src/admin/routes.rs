@@ -1,5 +1,5 @@
 //! The routes of the admin listener. What changes sessions takes the same JSON object as over NATS, and reaches all edges;
-//! what lists them tells of this edge alone.
+//! what lists them tells of this edge alone, and a drain is this edge's.
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -25,8 +25,8 @@ const LONGEST_PAGE: usize = 1000;
 /// Channels of each session in a list; one that is asked for alone shows them all.
 const LISTED_CHANNELS: usize = 16;
 
-const ROUTES: &str = "there is /livez, /readyz, /metrics, /sessions, /sessions/ID, /sessions/disconnect, /unsubscribe, /revoke \
-                      and /revocations";
+const ROUTES: &str = "there is /livez, /readyz, /metrics, /sessions, /sessions/ID, /sessions/disconnect, /unsubscribe, /revoke, \
+                      /revocations and /drain";
 
 /// Answers one request.
 pub(super) async fn answer(request: Request<Incoming>, operators: &Operators) -> Reply {
@@ -51,6 +51,7 @@ pub(super) async fn answer(request: Request<Incoming>, operators: &Operators) ->
         Route::Order(verb) => order(verb, request, operators).await,
         Route::Revocations => revocations(&request, operators),
         Route::Metrics => metrics(&request, operators),
+        Route::Drain => drain(&request, operators),
     };
     answered.unwrap_or_else(|refusal| *refusal)
 }
@@ -62,6 +63,7 @@ enum Route {
     Order(Verb),
     Revocations,
     Metrics,
+    Drain,
 }
 
 impl Route {
@@ -73,6 +75,7 @@ impl Route {
             "/revoke" => Self::Order(Verb::Revoke),
             "/revocations" => Self::Revocations,
             "/metrics" => Self::Metrics,
+            "/drain" => Self::Drain,
             _ => Self::One(parse_session(path.strip_prefix("/sessions/")?)),
         })
     }
@@ -212,20 +215,7 @@ async fn one(id: u64, request: &Request<Incoming>, operators: &Operators) -> Ans
 
 /// `POST` with an order.
 async fn order(verb: Verb, request: Request<Incoming>, operators: &Operators) -> Answered {
-    expect_method(&request, &Method::POST, "POST")?;
-    // No page of another site can have a browser send this without asking first (WHATWG Fetch, simple requests).
-    let is_json = request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind
-            .as_bytes()
-            .split(|byte| *byte == b';')
-            .next()
-            .unwrap_or_default();
-        kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
-    });
-    if !is_json {
-        let error = "send `Content-Type: application/json`".to_owned();
-        return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
-    }
+    expect_json(&request)?;
     let body = Limited::new(request.into_body(), MAX_NOTE_BYTES).collect().await;
     let body = body.map_err(|_| {
         let error = format!("an order has at most {MAX_NOTE_BYTES} bytes");
@@ -234,6 +224,16 @@ async fn order(verb: Verb, request: Request<Incoming>, operators: &Operators) ->
     let order = Order::parse(verb, &body.to_bytes(), now());
     let order = order.map_err(|error| refused(StatusCode::BAD_REQUEST, error))?;
     Ok(carry_out(&order, operators).await)
+}
+
+/// `POST /drain`: this edge leaves; the process stays until it is stopped. How many sessions are left.
+fn drain(request: &Request<Incoming>, operators: &Operators) -> Answered {
+    expect_json(request)?;
+    if operators.drain.begin() {
+        tracing::info!("an operator asks for a drain: the process stays until it is stopped");
+    }
+    let body = json!({"ok": true, "sessions": operators.drain.remaining()});
+    Ok(respond(StatusCode::OK, &body))
 }
 
 /// Here first, then on the other edges.
@@ -268,6 +268,25 @@ fn expect_method(
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static(allowed));
     Err(refusal)
+}
+
+/// What changes something is a `POST` of JSON.
+fn expect_json(request: &Request<Incoming>) -> Result<(), Box<Reply>> {
+    expect_method(request, &Method::POST, "POST")?;
+    // No page of another site can have a browser send this without asking first (WHATWG Fetch, simple requests).
+    let is_json = request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind
+            .as_bytes()
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    });
+    if is_json {
+        return Ok(());
+    }
+    let error = "send `Content-Type: application/json`".to_owned();
+    Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))
 }
 
 fn refused(status: StatusCode, error: String) -> Box<Reply> {

@@ -296,7 +296,9 @@ pub(super) const KEYS: &[Key] = &[
     key("feed.linger_ms", "2000", integer(0, 60_000, "milliseconds"), "how long a NATS subscription outlives its last client"),
 
     key("console.enabled", "false", Kind::Boolean, "serve the console at `/`; `tailwater dev` sets `true`"),
-    key("drain.timeout_secs", "10", integer(0, 3600, "seconds"), "how long clients get to leave at a clean end"),
+    key("drain.linger_secs", "5", integer(0, 3600, "seconds"), "how long new clients are still taken at a clean end, for balancers that have not noticed; `tailwater dev` sets 0"),
+    key("drain.window_secs", "30", integer(0, 3600, "seconds"), "how long the times are then spread over at which clients are told to leave; 0: they are told none and closed at once; `tailwater dev` sets 0"),
+    key("drain.timeout_secs", "10", integer(0, 3600, "seconds"), "how long what waits for those who are left may take after that"),
 
     key("identity.places", "header,cookie,subprotocol,connect", Kind::Texts, "where a token may stand: `header` (`Authorization: Bearer`), `cookie`, `subprotocol` (`tailwater.bearer.TOKEN`), `connect` (the command), `query` (`?token=`; URLs get logged)"),
     key("identity.cookie", "tailwater_token", Kind::Text, "name of the cookie that holds a token"),

@@ -9,7 +9,9 @@ use std::io::ErrorKind;
 use bytes::Bytes;
 use socket2::SockRef;
 use tailwater_protocol::close::CloseCode;
+use tailwater_protocol::event_stream;
 use tailwater_protocol::frame::{self, Opcode};
+use tokio::time::timeout_at;
 
 use super::{End, Session};
 use crate::worker::Worker;
@@ -18,8 +20,12 @@ use crate::worker::Worker;
 /// heard the close, and will not.
 const LAST_BYTES: usize = 16 * 1024 * 1024;
 
+/// How long an `EventSource` waits whose stream ends because its time to leave has come, in milliseconds. Those times are
+/// spread already, so it may come at once; browsers wait no shorter than this.
+const RETRY_MS: u32 = 500;
+
 /// Ends the connection within `websocket.close_timeout`. A drain is patient: what waits for the client is written for as
-/// long as the worker lets it, which is `drain.timeout`, and only the peer's own close is then waited for that long.
+/// long as the drain lasts, and only the peer's own close is then waited for that long.
 pub(super) async fn close(session: &Session, worker: &Worker, end: End) {
     let frame = match end {
         End::Broken => return,
@@ -32,12 +38,20 @@ pub(super) async fn close(session: &Session, worker: &Worker, end: End) {
             session.encoding.close(code.code(), reason)
         }
     };
+    let leaves = matches!(end, End::Close(CloseCode::Drain, _));
+    if leaves && session.encoding.is_events() && !worker.config().drain.window.is_zero() {
+        let retry = event_stream::retry(RETRY_MS);
+        session.outbox.borrow_mut().push_message(retry);
+    }
     if !frame.is_empty() {
         session.outbox.borrow_mut().push_message(frame);
     }
     let timeout = worker.config().websocket.close_timeout;
-    if matches!(end, End::Close(CloseCode::Drain, _)) {
-        write_out(session).await;
+    if leaves
+        && let Some(schedule) = worker.drain().schedule()
+        && timeout_at(schedule.cut_off, write_out(session)).await.is_err()
+    {
+        return;
     }
     let _ = tokio::time::timeout(timeout, finish(session, worker)).await;
 }

@@ -17,7 +17,7 @@ use super::delivery::STORED_BYTES;
 use super::recovery::CatchUp;
 use super::task::alongside;
 use super::{End, Session, leave};
-use crate::worker::Worker;
+use crate::worker::{Worker, leaving};
 
 /// How long a poll that may not wait for news reads what is stored.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,7 +48,12 @@ pub(crate) async fn poll(
         let _ = timeout_at(deadline, enough).await;
     };
     until(Instant::now() + READ_TIMEOUT, Session::is_level).await;
-    until(deadline, |session| session.is_level() && session.has_news()).await;
+    tokio::select! {
+        biased;
+        // Who asks again comes to another edge.
+        _ = worker.drain().begun() => leaving::see_off_poll(worker, session),
+        () = until(deadline, |session| session.is_level() && session.has_news()) => {}
+    }
     drop(catch_up);
     let places = poll_fn(|context| match session.places(worker, &channels) {
         Some(places) => Poll::Ready(places),

@@ -7,7 +7,6 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, StatusCode};
-use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::codec::Codec;
 use tailwater_protocol::command::{Key, Publish};
 use tailwater_protocol::encoding::Encoding;
@@ -19,9 +18,9 @@ use tailwater_protocol::push::Push;
 use super::{answer, event_stream, origin, query};
 use crate::config::HttpTransport;
 use crate::http::{Caller, Reply, Visit, only};
-use crate::session::{End, Session, exchange, identify};
+use crate::session::{Session, exchange, identify};
 use crate::socket::Socket;
-use crate::worker::{Entered, STOPPING, Worker};
+use crate::worker::{Entered, Worker};
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -75,9 +74,6 @@ async fn exchanged(
         Ok(connected) => connected,
         Err(error) => return answer::error(error),
     };
-    if worker.is_stopping() {
-        session.end(End::Close(CloseCode::Drain, STOPPING));
-    }
     let done = match transport {
         HttpTransport::Poll | HttpTransport::Sse => match event_stream::read(worker, &request) {
             Ok(query) => {

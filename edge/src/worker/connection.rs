@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::command::Subscribe;
 use tailwater_protocol::encoding::Encoding;
 use tokio::net::TcpStream;
 
-use super::{STOPPING, Worker};
+use super::{Worker, leaving};
 use crate::connections::Admission;
 use crate::hooks::KeptHeaders;
 use crate::http::{self, Caller, Transport};
@@ -18,7 +17,7 @@ use crate::limits::memory::Counted;
 use crate::limits::refusal::Refusal;
 use crate::limits::{Place, proxy_protocol};
 use crate::outbox::Outbox;
-use crate::session::{self, End, First, Session, event_stream, identify};
+use crate::session::{self, First, Session, event_stream, identify};
 use crate::socket::{Socket, Stream};
 use crate::transport;
 
@@ -85,9 +84,7 @@ async fn begin(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) -> Opti
             Task::Events(subscribes)
         }
     };
-    if worker.is_stopping() {
-        session.end(End::Close(CloseCode::Drain, STOPPING));
-    }
+    leaving::greet(worker, session, entered.key);
     Some(Begun { entered, place, task })
 }
 
@@ -200,6 +197,7 @@ impl Entered {
         ));
         let key = worker.sessions.borrow_mut().insert(session.clone());
         worker.meters().connections.of(session.transport()).add(1);
+        worker.drain().enter();
         tracing::debug!(session_id = %format_args!("{id:016x}"), %remote_addr, ?encoding, "session begins");
         Self {
             worker: worker.clone(),
@@ -214,6 +212,7 @@ impl Drop for Entered {
         session::leave(&self.session, &self.worker);
         let meters = self.worker.meters();
         meters.connections.of(self.session.transport()).take(1);
+        self.worker.drain().leave();
         let mut sessions = self.worker.sessions.borrow_mut();
         sessions.remove(self.key);
         if sessions.is_empty() {

@@ -43,6 +43,8 @@ export function startSecondEdge(nats, listen = "127.0.0.1:0", settings = {}) {
     TAILWATER_NAMESPACE__CHAT__CHANNELS: "chat.>",
     TAILWATER_NAMESPACE__CHAT__ANONYMOUS: "true",
     TAILWATER_NAMESPACE__CHAT__PUBLISH: "true",
+    TAILWATER_DRAIN__LINGER_SECS: "0",
+    TAILWATER_DRAIN__WINDOW_SECS: "0",
     TAILWATER_DRAIN__TIMEOUT_SECS: "1",
     ...settings,
   };
