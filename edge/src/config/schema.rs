@@ -278,8 +278,8 @@ pub(super) const KEYS: &[Key] = &[
 
     key("limits.connections_per_address", "1000", integer(0, 10_000_000, "connections"), "connections of one IPv4 address or IPv6 /64; 0: no limit"),
     key("limits.connections_per_user", "100", integer(0, 10_000_000, "sessions"), "sessions of one user; 0: no limit"),
-    key("limits.handshakes_per_address_per_sec", "100", integer(0, 1_000_000, "connections"), "connections that one address may make a second; 0: no limit"),
-    key("limits.handshakes_per_sec", "0", integer(0, 1_000_000, "connections"), "connections that all clients together may make a second; 0: no limit"),
+    key("limits.handshakes_per_address_per_sec", "100", integer(0, 1_000_000, "connections"), "connections and requests over HTTP that one address may make a second; 0: no limit"),
+    key("limits.handshakes_per_sec", "0", integer(0, 1_000_000, "connections"), "connections and requests over HTTP that all clients together may make a second; 0: no limit"),
     key("limits.commands_per_sec", "100", integer(0, 1_000_000, "commands"), "commands of one session a second; 0: no limit"),
     key("limits.bytes_per_sec", "1048576", integer(0, 1024 * MEBIBYTE, "bytes"), "bytes of one session a second; 0: no limit"),
     key("limits.burst_secs", "5", integer(1, 3600, "seconds"), "what these rates bring in so much time may be taken at once"),
