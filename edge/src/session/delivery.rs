@@ -144,7 +144,8 @@ impl Session {
         }
         if self.is_ending() {
             self.left(batch, frames.clone());
-            return frames.len();
+            // The answer to a poll is yet to say where its client goes on: behind nothing that it did not get.
+            return if self.is_one_answer() { 0 } else { frames.len() };
         }
         if self.encoding.framing == Framing::Events {
             self.place_due.set(true);
@@ -197,10 +198,15 @@ impl Session {
         }
     }
 
+    /// Whether all that it is told waits for the answer to one request.
+    pub(super) fn is_one_answer(&self) -> bool {
+        matches!(self.socket, Socket::None)
+    }
+
     /// Something waits for the client.
     pub(super) fn waits(&self) {
         // Without a socket nobody could take anything yet.
-        if self.stalled_since.get().is_none() && !matches!(self.socket, Socket::None) {
+        if self.stalled_since.get().is_none() && !self.is_one_answer() {
             self.stalled_since.set(Some(Instant::now()));
         }
         self.wake();
@@ -208,7 +214,7 @@ impl Session {
 
     /// Writes a message of the session's own, behind what already waits.
     pub(crate) fn push_message(&self, frame: Bytes) {
-        if self.is_ending() {
+        if self.is_ending() && !self.is_one_answer() {
             return;
         }
         let mut outbox = self.outbox.borrow_mut();

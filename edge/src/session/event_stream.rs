@@ -11,12 +11,12 @@ use std::task::Context;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::command::Subscribe;
 use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::event_stream;
 
+use super::places::Start;
 use super::recovery::CatchUp;
 use super::task::{Event, alongside, finish};
 use super::{End, Session, commands};
@@ -24,14 +24,14 @@ use crate::worker::Worker;
 
 /// Serves one client until it leaves.
 pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, subscribes: Vec<Subscribe>) {
-    let channels: Vec<Channel> = subscribes.iter().map(|one| one.channel.clone()).collect();
+    let start = Start::of(&subscribes);
     let mut catch_up = CatchUp::new(&session, &worker);
     let joining = Box::pin(commands::subscribe_all(&session, &worker, subscribes.into_iter()));
     alongside(&session, &worker, joining, &mut catch_up).await;
     session.place_due.set(session.encoding == Encoding::EVENTS);
     let end = loop {
         let next = |context: &mut Context<'_>| {
-            session.tell_places(&worker, &channels, context);
+            session.tell_places(&worker, &start, context);
             session.poll_event(&worker, context, &mut catch_up)
         };
         match poll_fn(next).await {
@@ -46,15 +46,15 @@ pub(crate) async fn run(session: Rc<Session>, worker: Rc<Worker>, subscribes: Ve
 
 impl Session {
     /// Writes the id of where the client stands, if it is due.
-    fn tell_places(&self, worker: &Worker, channels: &[Channel], context: &mut Context<'_>) {
+    fn tell_places(&self, worker: &Worker, start: &Start, context: &mut Context<'_>) {
         if !self.place_due.get() || self.is_ending() {
             return;
         }
-        match self.places(worker, channels) {
+        match self.places(worker, &start.channels) {
             Some(places) => {
                 self.place_due.set(false);
                 if places.0.iter().any(Option::is_some) {
-                    self.push_message(event_stream::id(&places));
+                    self.push_message(event_stream::id(&start.cursor(&places)));
                 }
             }
             // The hub gives way to others on its way: look again when it has.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::commands::{self, Decoded};
 use super::delivery::STORED_BYTES;
+use super::places::Start;
 use super::recovery::CatchUp;
 use super::task::alongside;
 use super::{End, Session, leave};
@@ -38,7 +39,7 @@ pub(crate) async fn poll(
     wait: Duration,
 ) -> Vec<u8> {
     let deadline = Instant::now() + wait;
-    let channels: Vec<Channel> = subscribes.iter().map(|one| one.channel.clone()).collect();
+    let start = Start::of(&subscribes);
     session.push_message(session.encoding.encode(&Push::Connected(connected).into()));
     let mut catch_up = CatchUp::new(session, worker);
     let joining = Box::pin(commands::subscribe_all(session, worker, subscribes.into_iter()));
@@ -55,7 +56,7 @@ pub(crate) async fn poll(
         () = until(deadline, |session| session.is_level() && session.has_news()) => {}
     }
     drop(catch_up);
-    let places = poll_fn(|context| match session.places(worker, &channels) {
+    let places = poll_fn(|context| match session.places(worker, &start.channels) {
         Some(places) => Poll::Ready(places),
         None => {
             // The hub gives way to others on its way: look again when it has.
@@ -65,10 +66,10 @@ pub(crate) async fn poll(
     });
     let places = places.await;
     let mut body = br#"{"messages":["#.to_vec();
-    session.take_messages(worker, &channels, &places, &mut body);
+    session.take_messages(worker, &start.channels, &places, &mut body);
     body.extend_from_slice(br#"],"cursor":""#);
     // An epoch may be any visible text.
-    let cursor = serde_json::Value::from(places.to_string()).to_string();
+    let cursor = serde_json::Value::from(start.cursor(&places).to_string()).to_string();
     body.extend_from_slice(&cursor.as_bytes()[1..cursor.len() - 1]);
     body.extend_from_slice(br#""}"#);
     body

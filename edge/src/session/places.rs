@@ -1,8 +1,9 @@
 //! Where a session stands in its channels: from there another one may go on and misses nothing.
 
 use tailwater_protocol::channel::Channel;
+use tailwater_protocol::command::Subscribe;
 use tailwater_protocol::event_stream::Places;
-use tailwater_protocol::position::{Epoch, Offset, Position};
+use tailwater_protocol::position::{Epoch, Offset, Position, Since};
 
 use super::Session;
 use crate::worker::Worker;
@@ -12,6 +13,35 @@ pub(super) struct Standing {
     /// It has everything up to here.
     pub(super) offset: Option<Offset>,
     pub(super) epoch: Option<Epoch>,
+}
+
+/// What a request asks for, and where its client stands in that before anything comes.
+pub(super) struct Start {
+    pub(super) channels: Vec<Channel>,
+    places: Places,
+}
+
+impl Start {
+    pub(super) fn of(subscribes: &[Subscribe]) -> Self {
+        let place = |one: &Subscribe| match &one.since {
+            Some(Since::Position(place)) => Some(place.clone()),
+            _ => None,
+        };
+        Self {
+            channels: subscribes.iter().map(|one| one.channel.clone()).collect(),
+            places: Places(subscribes.iter().map(place).collect()),
+        }
+    }
+
+    /// What the client sends to go on: of a channel that the session does not hold, the place that the client had.
+    pub(super) fn cursor(&self, places: &Places) -> Places {
+        let places = places.0.iter().zip(&self.places.0);
+        Places(
+            places
+                .map(|(now, before)| now.as_ref().or(before.as_ref()).cloned())
+                .collect(),
+        )
+    }
 }
 
 impl Session {

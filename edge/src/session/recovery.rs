@@ -25,7 +25,6 @@ use super::{Session, Subscription};
 use crate::hub::{Seat, position};
 use crate::metrics::meters::{Label as _, Recovery};
 use crate::outbox::Outbox;
-use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// The pause after a read that failed; doubled up to [`LONGEST_PAUSE`].
@@ -200,7 +199,7 @@ impl Session {
     /// Whether the session ends before an audit could say what of the live feed of a pattern is certain, so that it reads
     /// from the stream alone.
     pub(super) fn reads_stream_alone(&self, channel: &Channel) -> bool {
-        matches!(self.socket, Socket::None) && channel.is_wildcard()
+        self.is_one_answer() && channel.is_wildcard()
     }
 
     /// What a subscription lacks is not in memory.
@@ -252,6 +251,9 @@ impl Session {
     /// Writes what the client lacks of a chunk, or lets it wait, as far as there is room; puts the subscription in step
     /// if that is all there is.
     fn take(&self, worker: &Worker, task: &Task, chunk: &Chunk) -> Taken {
+        if self.is_ending() {
+            return Taken::Some;
+        }
         let mut subscriptions = self.subscriptions.borrow_mut();
         let found = subscriptions
             .iter_mut()

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tailwater_tests::durable::Publisher;
 use tailwater_tests::soon;
 
-use super::{answered, ask_on, edge, stream};
+use super::{answered, ask_on, edge, listed, of, stream};
 
 const COUNT: u64 = 1500;
 
@@ -58,8 +58,10 @@ impl Seen {
     }
 
     /// How many different ones.
-    fn count(&self, channel: &str) -> usize {
-        self.0.get(channel).map_or(0, |numbers| numbers.different.len())
+    fn count(&self, channel: &str) -> u64 {
+        self.0
+            .get(channel)
+            .map_or(0, |numbers| numbers.different.len() as u64)
     }
 
     /// Everything once, in the order of each subject.
@@ -169,5 +171,51 @@ async fn a_client_that_polls_gets_everything_once() {
     seen.expect_all_once("d.1", &[1]);
     seen.expect_all_once("d.2", &[2]);
     seen.expect_all_once("d.*", &[0, 1, 2]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_poll_that_is_ended_meanwhile_moves_the_cursor_over_nothing_that_it_did_not_bring() {
+    let (nats, edge) = edge("[limits]\nhandshakes_per_address_per_sec = 0\n").await;
+    let publisher = Publisher::connect(nats.url()).await;
+    let mut socket = tailwater_tests::RawSocket::open(edge.server().public_addr()).await;
+    let (_, _, first) = ask_on(&mut socket, "GET /poll?channel=d.1&wait=0", &[], "").await;
+    let (_, mut cursor) = answered(&first);
+    let client = async {
+        let (mut seen, mut ended) = (Seen::default(), 0);
+        while seen.count("d.1") < COUNT {
+            let line = format!("GET /poll?channel=d.1&wait=5&cursor={cursor}");
+            let (status, _, body) = ask_on(&mut socket, &line, &[], "").await;
+            assert_eq!(status, 200, "{body}");
+            let (messages, next) = answered(&body);
+            ended += of(&messages, "close").len();
+            messages.iter().for_each(|message| seen.take(message));
+            cursor = next;
+        }
+        (seen, ended)
+    };
+    // Orders and publications arrive together.
+    let send = async |subject: &'static str, payload: String| {
+        let sent = publisher.client().publish(subject, payload.into()).await;
+        sent.expect("the connection lives");
+    };
+    let operator = async {
+        let mut number = 0;
+        while number < COUNT {
+            for session in listed(&edge, "").await {
+                let order = serde_json::json!({"session": session["id"]}).to_string();
+                send("_tw.control.disconnect", order).await;
+            }
+            for _ in 0..3 {
+                send("d.1", number.to_string()).await;
+                number += 1;
+            }
+            publisher.client().flush().await.expect("the connection lives");
+        }
+    };
+    let all = async { tokio::join!(client, operator).0 };
+    let (seen, ended) = soon("all of it", all).await;
+    assert!(ended > 0, "some polls were ended");
+    seen.expect_all_once("d.1", &[0, 1, 2]);
     edge.stop().await;
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tailwater_tests::RawSocket;
 use tailwater_tests::durable::Publisher;
+use tailwater_tests::{Edge, RawSocket};
 
 use super::{answered, ask, ask_on, edge, listed, of, poll, sessions};
 
@@ -89,14 +89,20 @@ async fn a_long_poll_is_answered_when_there_is_news_and_not_before() {
     edge.stop().await;
 }
 
-#[tokio::test]
-async fn who_leaves_while_it_waits_leaves_nothing_behind() {
-    let (_nats, edge) = edge("").await;
+/// A poll that waits.
+async fn wait_for_news(edge: &Edge) -> RawSocket {
     let mut socket = RawSocket::open(edge.server().public_addr()).await;
     socket
         .send(b"GET /poll?channel=live.a&wait=60 HTTP/1.1\r\nHost: edge\r\n\r\n")
         .await;
-    sessions(&edge, 1).await;
+    sessions(edge, 1).await;
+    socket
+}
+
+#[tokio::test]
+async fn who_leaves_while_it_waits_leaves_nothing_behind() {
+    let (_nats, edge) = edge("").await;
+    let socket = wait_for_news(&edge).await;
     drop(socket);
     sessions(&edge, 0).await;
     edge.stop().await;
@@ -124,7 +130,7 @@ async fn polls_on_one_connection_last_longer_than_requests_may() {
     let config =
         "[websocket]\nheader_timeout_secs = 1\n[namespace.live]\nchannels = \"live.>\"\nanonymous = true\n";
     let nats = tailwater_tests::NatsServer::start().await;
-    let edge = tailwater_tests::Edge::start_with(nats.url(), config).await;
+    let edge = Edge::start_with(nats.url(), config).await;
     let mut socket = RawSocket::open(edge.server().public_addr()).await;
     // Longer than the whole HTTP phase of a connection that becomes a WebSocket.
     for _ in 0..2 {
@@ -137,11 +143,7 @@ async fn polls_on_one_connection_last_longer_than_requests_may() {
 #[tokio::test]
 async fn polls_are_answered_when_the_edge_stops() {
     let (_nats, edge) = edge("").await;
-    let mut socket = RawSocket::open(edge.server().public_addr()).await;
-    socket
-        .send(b"GET /poll?channel=live.a&wait=60 HTTP/1.1\r\nHost: edge\r\n\r\n")
-        .await;
-    sessions(&edge, 1).await;
+    let mut socket = wait_for_news(&edge).await;
     let started = Instant::now();
     edge.stop().await;
     assert!(
