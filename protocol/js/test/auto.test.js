@@ -2,27 +2,13 @@
 // comes back to the better one.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { auto, fallback } from "tailwater/http";
-import { startEdge, startSecondEdge } from "./support/edge.js";
+import { PRICES, startAll, startSecondEdge } from "./support/edge.js";
 import { startHttpProxy } from "./support/http-proxy.js";
-import { eventually, freshName, openClient, openNats } from "./support/index.js";
+import { eventually, freshName, openClient } from "./support/index.js";
 
-let dev, edge, nats;
-before(async () => {
-  dev = await startEdge();
-  nats = await openNats(dev.nats);
-  edge = await startSecondEdge(dev.nats, "127.0.0.1:0", {
-    TAILWATER_NAMESPACE__PRICES__CHANNELS: "prices.>",
-    TAILWATER_NAMESPACE__PRICES__ANONYMOUS: "true",
-    TAILWATER_NAMESPACE__PRICES__REQUEST: "true",
-  });
-});
-after(async () => {
-  await nats?.close();
-  await edge?.stop();
-  await dev?.stop();
-});
+const { dev, edge, nats } = await startAll(PRICES);
 
 const upTo = (count) => Array.from({ length: count }, (_, index) => index + 1);
 

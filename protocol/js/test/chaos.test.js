@@ -2,28 +2,18 @@
 // slowly, and the application publishes: whatever carries the messages, everything arrives once and in order.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { fallback, polling, sse } from "tailwater/http";
-import { startEdge, startSecondEdge } from "./support/edge.js";
+import { startAll } from "./support/edge.js";
 import { startHttpProxy } from "./support/http-proxy.js";
-import { eventually, freshName, openClient, openNats } from "./support/index.js";
+import { eventually, freshName, openClient } from "./support/index.js";
 import { startProxy } from "./support/proxy.js";
 
 const SECONDS = Number(process.env.CHAOS_SECONDS ?? 6);
 const SEED = Number(process.env.CHAOS_SEED ?? 7);
 
-let dev, edge, nats;
-before(async () => {
-  dev = await startEdge();
-  nats = await openNats(dev.nats);
-  // All clients come from one address.
-  edge = await startSecondEdge(dev.nats, "127.0.0.1:0", { TAILWATER_LIMITS__HANDSHAKES_PER_ADDRESS_PER_SEC: "0" });
-});
-after(async () => {
-  await nats?.close();
-  await edge?.stop();
-  await dev?.stop();
-});
+// All clients come from one address.
+const { edge, nats } = await startAll({ TAILWATER_LIMITS__HANDSHAKES_PER_ADDRESS_PER_SEC: "0" });
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const upTo = (count) => Array.from({ length: count }, (_, index) => index + 1);

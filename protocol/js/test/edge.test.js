@@ -1,23 +1,13 @@
 // Against the real edge and NATS: what a client can do there.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { TailwaterError } from "tailwater";
-import { startEdge, startSecondEdge } from "./support/edge.js";
-import { eventually, freshName, next, openClient, openNats } from "./support/index.js";
+import { startAll } from "./support/edge.js";
+import { eventually, freshName, next, openClient } from "./support/index.js";
 import { startProxy } from "./support/proxy.js";
 
-let dev, edge, nats;
-before(async () => {
-  dev = await startEdge();
-  nats = await openNats(dev.nats);
-  edge = await startSecondEdge(dev.nats);
-});
-after(async () => {
-  await nats?.close();
-  await edge?.stop();
-  await dev?.stop();
-});
+const { edge, nats } = await startAll();
 
 const fresh = (name) => `deployments.${freshName(name)}`;
 const upTo = (count) => Array.from({ length: count }, (_, index) => index + 1);

@@ -1,22 +1,12 @@
 // Against the real edge with an issuer of tokens: who the client is, and stays, whatever carries its messages.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { polling, sse } from "tailwater/http";
-import { ISSUER, mintToken, startEdge, startSecondEdge } from "./support/edge.js";
-import { eventually, freshName, next, openClient, openNats } from "./support/index.js";
+import { ISSUER, mintToken, startAll } from "./support/edge.js";
+import { eventually, freshName, next, openClient } from "./support/index.js";
 
-let dev, edge, nats;
-before(async () => {
-  dev = await startEdge();
-  nats = await openNats(dev.nats);
-  edge = await startSecondEdge(dev.nats, "127.0.0.1:0", { ...ISSUER, TAILWATER_IDENTITY__GRACE_SECS: "1" });
-});
-after(async () => {
-  await nats?.close();
-  await edge?.stop();
-  await dev?.stop();
-});
+const { edge, nats } = await startAll({ ...ISSUER, TAILWATER_IDENTITY__GRACE_SECS: "1" });
 
 const fresh = () => `private.${freshName("mine")}`;
 const WAYS = {

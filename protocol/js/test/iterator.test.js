@@ -74,7 +74,7 @@ class CountingSocket extends WebSocket {
 }
 
 test("a slow reader of a durable channel misses nothing, and nothing is sent over and over", async (t) => {
-  const edge = await startEdge({ TAILWATER_STREAM__DEPLOYMENTS__MAX_MESSAGES_PER_CHANNEL: "0" });
+  const edge = await startEdge();
   t.after(() => edge.stop());
   const nats = await openNats(edge.nats);
   t.after(() => nats.close());

@@ -6,7 +6,6 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, request as forward } from "node:http";
-import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -14,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { build } from "vite";
 import { ISSUER, mintToken, startEdge, startSecondEdge } from "./support/edge.js";
+import { passUpgrade } from "./support/http-proxy.js";
 import { eventually, freshName, openNats } from "./support/index.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -74,17 +74,7 @@ async function serve(folder, ws) {
   });
   server.on("upgrade", (request, socket, head) => {
     if (request.url !== "/ws") return socket.end("HTTP/1.1 403 Forbidden\r\n\r\n");
-    const upstream = connect(Number(port), hostname);
-    const lines = [`${request.method} ${request.url} HTTP/1.1`];
-    for (let index = 0; index < request.rawHeaders.length; index += 2) {
-      lines.push(`${request.rawHeaders[index]}: ${request.rawHeaders[index + 1]}`);
-    }
-    upstream.write(`${lines.join("\r\n")}\r\n\r\n`);
-    upstream.write(head);
-    for (const [from, to] of [[socket, upstream], [upstream, socket]]) {
-      from.pipe(to);
-      from.on("error", () => to.destroy());
-    }
+    passUpgrade(ws, request, socket, head);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -6,8 +6,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { after } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { openNats } from "./index.js";
 
 /** The first start on a bare machine installs a nats-server. */
 const START_DEADLINE_MS = 120_000;
@@ -22,11 +24,18 @@ function binary() {
   return found;
 }
 
-/** A running `tailwater dev` with its own NATS: `ws`, `nats` and the rest of what it printed, and `stop()`. */
+/**
+ * A running `tailwater dev` with its own NATS: `ws`, `nats` and the rest of what it printed, and `stop()`. Its stream
+ * trims nothing unless `settings` says so: however late a slow machine reads, it is all there.
+ */
 export async function startEdge(settings = {}) {
   const stateDir = await mkdtemp(join(tmpdir(), "tailwater-sdk-"));
   const args = ["dev", "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--state-dir", stateDir, "--json"];
-  const edge = await start(args, { TAILWATER_DRAIN__TIMEOUT_SECS: "1", ...settings });
+  const edge = await start(args, {
+    TAILWATER_STREAM__DEPLOYMENTS__MAX_MESSAGES_PER_CHANNEL: "0",
+    TAILWATER_DRAIN__TIMEOUT_SECS: "1",
+    ...settings,
+  });
   return { ...edge, stop: () => edge.stop().then(() => rm(stateDir, { recursive: true, force: true })) };
 }
 
@@ -50,6 +59,27 @@ export function startSecondEdge(nats, listen = "127.0.0.1:0", settings = {}) {
   };
   return start(["serve", "--json"], config);
 }
+
+/** For the tests of one file: a `dev`, a second edge with `settings` on its NATS, and a service. They end after the last test. */
+export async function startAll(settings = {}) {
+  const all = {};
+  after(async () => {
+    await all.nats?.close();
+    await all.edge?.stop();
+    await all.dev?.stop();
+  });
+  all.dev = await startEdge();
+  all.nats = await openNats(all.dev.nats);
+  all.edge = await startSecondEdge(all.dev.nats, "127.0.0.1:0", settings);
+  return all;
+}
+
+/** Settings of an edge where `prices.>` can be asked for. */
+export const PRICES = {
+  TAILWATER_NAMESPACE__PRICES__CHANNELS: "prices.>",
+  TAILWATER_NAMESPACE__PRICES__ANONYMOUS: "true",
+  TAILWATER_NAMESPACE__PRICES__REQUEST: "true",
+};
 
 /** Settings of an edge that knows users by tokens, which `mintToken` makes, and lets nobody else subscribe to `private.>`. */
 export const ISSUER = {

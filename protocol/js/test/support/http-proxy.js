@@ -38,18 +38,7 @@ export async function startHttpProxy(target, { upgrades = "pass", streams = "pas
     socket.on("error", () => {});
     if (lets.upgrades === "hang") return;
     if (lets.upgrades === "refuse") return socket.end("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-    const upstream = connect(Number(port), hostname);
-    const lines = [`${request.method} ${request.url} HTTP/1.1`];
-    for (let index = 0; index < request.rawHeaders.length; index += 2) {
-      lines.push(`${request.rawHeaders[index]}: ${request.rawHeaders[index + 1]}`);
-    }
-    upstream.write(`${lines.join("\r\n")}\r\n\r\n`);
-    upstream.write(head);
-    for (const [from, to] of [[socket, upstream], [upstream, socket]]) {
-      from.pipe(to);
-      from.on("error", () => to.destroy());
-      from.on("close", () => to.destroy());
-    }
+    passUpgrade(target, request, socket, head);
   });
   server.on("connection", (socket) => {
     sockets.add(socket);
@@ -72,4 +61,21 @@ export async function startHttpProxy(target, { upgrades = "pass", streams = "pas
       server.close();
     },
   };
+}
+
+/** Makes the connection of a request for an upgrade one with the address of `url`. */
+export function passUpgrade(url, request, socket, head) {
+  const { hostname, port } = new URL(url);
+  const upstream = connect(Number(port), hostname);
+  const lines = [`${request.method} ${request.url} HTTP/1.1`];
+  for (let index = 0; index < request.rawHeaders.length; index += 2) {
+    lines.push(`${request.rawHeaders[index]}: ${request.rawHeaders[index + 1]}`);
+  }
+  upstream.write(`${lines.join("\r\n")}\r\n\r\n`);
+  upstream.write(head);
+  for (const [from, to] of [[socket, upstream], [upstream, socket]]) {
+    from.pipe(to);
+    from.on("error", () => to.destroy());
+    from.on("close", () => to.destroy());
+  }
 }
