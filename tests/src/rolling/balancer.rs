@@ -86,15 +86,11 @@ impl Balancer {
         lock(&self.shared.edges)[edge].open.load(Ordering::Relaxed)
     }
 
-    /// The most connections a second that came in any `span` since `begin`.
-    pub(super) fn highest_rate(&self, begin: Instant, span: Duration) -> f64 {
+    /// When connections came, counted from `begin`.
+    pub(super) fn arrivals(&self, begin: Instant) -> Vec<Duration> {
         let connections = lock(&self.shared.connections);
         let times = &connections[connections.partition_point(|at| *at < begin)..];
-        let within = |from: usize| times[from..].partition_point(|at| *at < times[from] + span);
-        let most = (0..times.len()).map(within).max().unwrap_or(0);
-        #[expect(clippy::cast_precision_loss, reason = "a number of connections")]
-        let most = most as f64;
-        most / span.as_secs_f64()
+        times.iter().map(|at| *at - begin).collect()
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Fleet {
     pub(super) deliveries: AtomicU64,
     pub(super) failures: AtomicU64,
     pub(super) gaps: Mutex<Vec<Duration>>,
+    /// When clients were told to come back, as the edge that is leaving has said it.
+    pub(super) hints: Mutex<Vec<Duration>>,
     pub(super) wrong: Mutex<(u64, Vec<String>)>,
     /// Of each client: its channel, and the last number that it has.
     clients: Mutex<Vec<(usize, Arc<AtomicU64>)>>,
@@ -59,6 +61,7 @@ impl Fleet {
             deliveries: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             gaps: Mutex::default(),
+            hints: Mutex::default(),
             wrong: Mutex::default(),
             clients: Mutex::default(),
         }
@@ -190,7 +193,9 @@ impl Client {
                     if leave_at.is_some() {
                         self.complain("told to leave twice".to_owned());
                     }
-                    leave_at = Some(Instant::now() + Duration::from_millis(reconnect_after_ms.into()));
+                    let hint = Duration::from_millis(reconnect_after_ms.into());
+                    lock(&self.fleet.hints).push(hint);
+                    leave_at = Some(Instant::now() + hint);
                 }
                 ServerBody::Push(Push::Lost(lost)) => self.complain(format!("{lost:?}")),
                 _ => {}
