@@ -41,7 +41,7 @@ pub struct Sampled {
     pub stored_at: Option<SystemTime>,
 }
 
-/// What is written into a message, so that its reader goes on with the trace.
+/// What a message or request says of its trace, so that its reader goes on with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceHeaders {
     /// The value of [`TRACEPARENT`].
@@ -125,7 +125,11 @@ impl fmt::Display for TraceParent {
 
 /// The `tracestate` of a header block, if it can be passed on.
 pub(crate) fn state(headers: Headers<'_>) -> Option<&str> {
-    let value = headers.last(TRACESTATE)?;
+    passable(headers.last(TRACESTATE)?)
+}
+
+/// The value of a [`TRACESTATE`], if it can be passed on: visible, and not too long.
+pub fn passable(value: &[u8]) -> Option<&str> {
     let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
     let passes = !value.is_empty() && value.len() <= MAX_STATE_BYTES && value.iter().all(is_plain);
     std::str::from_utf8(value).ok().filter(|_| passes)

@@ -19,14 +19,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tailwater_broker::{ConnectionState, Streams};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::control::Control;
 use crate::drain::Drain;
 use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 
 pub(crate) use access::Access;
 
@@ -42,33 +41,13 @@ const CONNECTIONS: usize = 64;
 /// What the answers depend on.
 #[derive(Clone, Debug)]
 pub(crate) struct Operators {
-    pub(crate) nats: Vec<watch::Receiver<ConnectionState>>,
-    pub(crate) streams: Streams,
+    pub(crate) readiness: Readiness,
     pub(crate) drain: Drain,
     pub(crate) control: Control,
     pub(crate) access: Access,
     pub(crate) metrics: Arc<Metrics>,
     /// Who may not use anything else here may read the metrics.
     pub(crate) open_metrics: bool,
-}
-
-impl Operators {
-    /// Why no new client should come here, if there is a reason.
-    fn obstacle(&self) -> Option<String> {
-        let away = |state: &watch::Receiver<ConnectionState>| *state.borrow() != ConnectionState::Connected;
-        if self.drain.has_begun() {
-            Some("not ready: draining".to_owned())
-        } else if self.nats.iter().any(away) {
-            Some("not ready: NATS is away, reconnecting".to_owned())
-        } else if let Some((stream, reason)) = self.streams.waiting() {
-            let reason = reason.unwrap_or_else(|| "it has not been looked at yet".to_owned());
-            Some(format!("not ready: stream {stream}: {reason}"))
-        } else {
-            let awaited = self.control.awaited();
-            let first = awaited.borrow().first().copied()?;
-            Some(format!("not ready: {first}"))
-        }
-    }
 }
 
 /// Serves until it is dropped.

@@ -20,7 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tailwater_broker::trace::TraceParent;
+use tailwater_broker::trace::TraceHeaders;
 use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -83,7 +83,7 @@ pub(crate) struct Caller {
     /// What hooks may be shown of it.
     pub(crate) headers: Option<Box<KeptHeaders>>,
     /// The trace that it belongs to.
-    pub(crate) trace: Option<TraceParent>,
+    pub(crate) trace: Option<TraceHeaders>,
     /// Its address and its place, where a proxy speaks for several clients.
     pub(crate) client: Option<(SocketAddr, Place)>,
 }

@@ -4,7 +4,7 @@
 //! one core: it accepts connections (`socket`), serves HTTP (`http`, `upgrade`), turns them into sessions (`session`, over a
 //! `transport`) of somebody ([`identity`], bounded by `limits`), and passes publications on (`hub`), keeping what a socket
 //! does not take (`outbox`). `hooks` asks services what clients may do, `control` carries
-//! out what operators and services ask of sessions, `drain` says when the process leaves, `renewal` keeps the certificate
+//! out what operators and services ask of sessions, `drain` says when the process leaves, `readiness` whether new clients should come, `renewal` keeps the certificate
 //! current, `admin` answers operators, with `metrics` among the rest, `console` and `demo` show people what it does, [`client`] is the other
 //! side of the wire for the command line and the tests.
 
@@ -34,6 +34,7 @@ mod limits;
 pub mod metrics;
 pub mod nats;
 mod outbox;
+mod readiness;
 mod renewal;
 pub mod server;
 mod session;

@@ -19,6 +19,7 @@ use tailwater_broker::health::{JetStreamTimes, Measured};
 use crate::connections::Connections;
 use crate::drain::Drain;
 use crate::limits::Limits;
+use crate::readiness::Readiness;
 use meters::{By, Counter, Handshake, Label, Meters};
 
 /// What a number means.
@@ -48,7 +49,7 @@ impl Kind {
 pub(crate) struct Family {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// As UCUM writes it.
+    /// As UCUM writes it; nothing for what is counted.
     pub(crate) unit: &'static str,
     /// Name of each label, and its values in words.
     pub(crate) labels: &'static [(&'static str, &'static str)],
@@ -83,6 +84,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Connections,
     pub(crate) limits: Arc<Limits>,
     pub(crate) drain: Drain,
+    pub(crate) readiness: Readiness,
     pub(crate) started_at: SystemTime,
 }
 
@@ -103,13 +105,15 @@ const fn family(
     }
 }
 
-const COUNTER: (Kind, &str) = (Kind::Counter, "1");
-const GAUGE: (Kind, &str) = (Kind::Gauge, "1");
+// What is counted has no unit. `1` would be that of a ratio, and whoever makes names of Prometheus out of OTLP would append
+// `_ratio`.
+const COUNTER: (Kind, &str) = (Kind::Counter, "");
+const GAUGE: (Kind, &str) = (Kind::Gauge, "");
 const BYTES: (Kind, &str) = (Kind::Gauge, "By");
 const SECONDS: (Kind, &str) = (Kind::Histogram, "s");
 
 /// The labels of what is said of the connections to NATS.
-const ROLE: (&str, &str) = ("role", "`live`, `history`, `publish`, `request`, `listener`");
+const ROLE: (&str, &str) = ("role", "`live`, `history`, `publish`, `request`, `control`");
 
 /// All metrics, in the order of the README.
 #[rustfmt::skip]
@@ -150,6 +154,8 @@ pub(crate) const FAMILIES: &[Family] = &[
         Metrics::jetstream),
     family("tailwater_delivery_delay_seconds", SECONDS, &[], "how long from when NATS stores a publication of a durable channel until all its subscribers on a worker have it; of what goes out together, the oldest",
         Metrics::delay),
+    family("tailwater_ready", GAUGE, &[], "should new clients come (1), or does `/readyz` say why not (0)",
+        |metrics| one(u64::from(metrics.readiness.obstacle().is_none()))),
     family("tailwater_draining", GAUGE, &[], "is the edge about to leave (1)",
         |metrics| one(u64::from(metrics.drain.has_begun()))),
     family("tailwater_drain_remaining_sessions", GAUGE, &[], "how many clients have not left yet, while it is",

@@ -29,10 +29,11 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::metrics::meters::Meters;
 use crate::nats::broker_config;
+use crate::readiness::Readiness;
 use crate::renewal::Renewal;
 use crate::streams::specs;
 use crate::telemetry::collector::Collector;
-use crate::telemetry::push::Push;
+use crate::telemetry::push::{self, Push};
 use crate::telemetry::traces::{self, Spans, Tracer};
 use crate::worker::{self, Parts};
 
@@ -114,13 +115,15 @@ impl Server {
         let (history, history_thread) = History::start(&nats)?;
         let requester = start_requester(&config, &nats)?;
         let asking = requester.as_ref().map(|(requester, _)| requester);
-        let collector = Collector::new(&config.telemetry).map(Arc::new);
-        let (tracer, spans) = match &collector {
-            Some(collector) if config.telemetry.traces => {
-                let (tracer, spans) = traces::start(&config.telemetry, collector.clone())?;
+        let telemetry = &config.telemetry;
+        let resource = telemetry.resource();
+        let collector = |path| Collector::new(telemetry, path).map(Arc::new);
+        let (tracer, spans) = match collector(traces::PATH).filter(|_| telemetry.traces) {
+            Some(collector) => {
+                let (tracer, spans) = traces::start(telemetry, resource.clone(), collector)?;
                 (tracer, Some(spans))
             }
-            _ => (Tracer::default(), None),
+            None => (Tracer::default(), None),
         };
         let hooks = Arc::new(Hooks::new(&config.hooks, asking, &tracer));
         let connection = publisher.connection().clone();
@@ -145,7 +148,7 @@ impl Server {
             history.clone(),
             connection,
             streams.clone(),
-            config.telemetry.makes_spans(),
+            telemetry.makes_spans(),
         )
         .await?;
         let drain = Drain::new(&config.drain);
@@ -156,6 +159,12 @@ impl Server {
         ];
         states.extend(asking.map(Requester::state));
         states.extend(control.state());
+        let readiness = Readiness {
+            nats: states,
+            streams: streams.clone(),
+            control: control.clone(),
+            drain: drain.clone(),
+        };
         let meters: Vec<Arc<Meters>> = (0..count).map(|_| Arc::default()).collect();
         let mut links = vec![
             ("live", feed.handle().health()),
@@ -163,7 +172,7 @@ impl Server {
             ("publish", publisher.connection().health()),
         ];
         links.extend(asking.map(|requester| ("request", requester.health())));
-        links.extend(control.health().map(|health| ("listener", health)));
+        links.extend(control.health().map(|health| ("control", health)));
         let metrics = Arc::new(Metrics {
             meters: meters.clone(),
             links,
@@ -171,20 +180,14 @@ impl Server {
             connections: connections.clone(),
             limits: client_limits.clone(),
             drain: drain.clone(),
+            readiness: readiness.clone(),
             started_at: SystemTime::now(),
         });
-        let push = collector.filter(|_| config.telemetry.metrics).map(|collector| {
-            let telemetry = &config.telemetry;
-            Push::start(
-                metrics.clone(),
-                collector,
-                telemetry.resource(),
-                telemetry.metrics_interval,
-            )
-        });
+        let push = collector(push::PATH).filter(|_| telemetry.metrics);
+        let push = push
+            .map(|collector| Push::start(metrics.clone(), collector, resource, telemetry.metrics_interval));
         let operators = Operators {
-            nats: states,
-            streams: streams.clone(),
+            readiness,
             drain: drain.clone(),
             control: control.clone(),
             access: Access::new(&config.admin, admin),

@@ -51,7 +51,15 @@ impl Collector {
     /// # Panics
     /// If there is none.
     pub async fn start() -> Self {
-        Self::serving(None).await
+        Self::serving(None, None).await
+    }
+
+    /// As [`Collector::start`], but what comes to this path is not found.
+    ///
+    /// # Panics
+    /// As [`Collector::start`].
+    pub async fn start_without(path: &'static str) -> Self {
+        Self::serving(None, Some(path)).await
     }
 
     /// As [`Collector::start`], over TLS with a certificate of this authority.
@@ -68,10 +76,10 @@ impl Collector {
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .expect("a certificate and its key");
-        Self::serving(Some(TlsAcceptor::from(Arc::new(config)))).await
+        Self::serving(Some(TlsAcceptor::from(Arc::new(config))), None).await
     }
 
-    async fn serving(tls: Option<TlsAcceptor>) -> Self {
+    async fn serving(tls: Option<TlsAcceptor>, refuses: Option<&'static str>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let received = Arc::<Mutex<Received>>::default();
@@ -79,10 +87,10 @@ impl Collector {
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 match &tls {
-                    None => serve(socket, &keeps).await,
+                    None => serve(socket, &keeps, refuses).await,
                     Some(tls) => {
                         if let Ok(socket) = tls.accept(socket).await {
-                            serve(socket, &keeps).await;
+                            serve(socket, &keeps, refuses).await;
                         }
                     }
                 }
@@ -116,7 +124,11 @@ impl Drop for Collector {
     }
 }
 
-async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin, received: &Mutex<Received>) {
+async fn serve(
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
+    received: &Mutex<Received>,
+    refuses: Option<&str>,
+) {
     let mut request = Vec::new();
     let (head, body) = loop {
         if socket.read_buf(&mut request).await.unwrap_or(0) == 0 {
@@ -137,8 +149,13 @@ async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin, received: &Mutex
             break (head, request[from..from + length].to_vec());
         }
     };
+    let status = match head.split(' ').nth(1) == refuses {
+        true => "404 Not Found",
+        false => "200 OK",
+    };
     keep(&mut received.lock().expect("nobody panicked"), head, &body);
-    let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+    let answer =
+        format!("HTTP/1.1 {status}\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n");
     let _ = socket.write_all(answer.as_bytes()).await;
 }
 

@@ -31,7 +31,7 @@ const ROUTES: &str = "there is /livez, /readyz, /metrics, /sessions, /sessions/I
 /// Answers one request.
 pub(super) async fn answer(request: Request<Incoming>, operators: &Operators) -> Reply {
     let path = request.uri().path();
-    match (path, operators.obstacle()) {
+    match (path, operators.readiness.obstacle()) {
         ("/livez", _) => return plain(StatusCode::OK, "alive"),
         ("/readyz", None) => return plain(StatusCode::OK, "ready"),
         ("/readyz", Some(obstacle)) => return plain(StatusCode::SERVICE_UNAVAILABLE, &obstacle),

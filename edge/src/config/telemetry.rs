@@ -42,14 +42,18 @@ impl TelemetryConfig {
         self.traces && self.endpoint.is_some()
     }
 
-    /// What everything that is sent says of this edge.
+    /// What everything that is sent says of this edge, for as long as it runs: another time it is another instance. Without
+    /// that the numbers of two edges would be one edge's that jump. What the configuration names is not said twice.
     pub(crate) fn resource(&self) -> Vec<(String, String)> {
         let own = [
-            ("service.name", self.service_name.as_str()),
-            ("service.version", env!("CARGO_PKG_VERSION")),
+            ("service.name", self.service_name.clone()),
+            ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("service.instance.id", random_uuid()),
         ];
-        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let named = |name: &str| self.resource_attributes.iter().any(|(other, _)| other == name);
         own.into_iter()
+            .filter(|(name, _)| !named(name))
+            .map(|(name, value)| (name.to_owned(), value))
             .chain(self.resource_attributes.iter().cloned())
             .collect()
     }
@@ -139,6 +143,10 @@ pub(super) fn read(telemetry: &mut Section<'_>) -> TelemetryConfig {
         );
     }
     let attributes = telemetry.list("resource_attributes", parse_attribute);
+    let mut attributes: Vec<_> = attributes.into_iter().map(|(attribute, _)| attribute).collect();
+    if telemetry.is_set("service_name") {
+        attributes.retain(|(name, _)| name != "service.name");
+    }
     TelemetryConfig {
         endpoint: telemetry.parse_optional("otlp_endpoint", Endpoint::parse),
         headers,
@@ -149,7 +157,7 @@ pub(super) fn read(telemetry: &mut Section<'_>) -> TelemetryConfig {
         sample_per_million: telemetry.small("sample_per_million"),
         timeout: telemetry.duration("timeout_secs"),
         service_name: telemetry.text("service_name").unwrap_or_default(),
-        resource_attributes: attributes.into_iter().map(|(attribute, _)| attribute).collect(),
+        resource_attributes: attributes,
     }
 }
 
@@ -174,6 +182,16 @@ fn parse_attribute(text: &str) -> Result<(String, String), String> {
         ("", _) | (_, None) => Err(wrong()),
         (name, Some(value)) => Ok((name.to_owned(), value)),
     }
+}
+
+/// RFC 9562 section 5.4.
+fn random_uuid() -> String {
+    const VERSION: u128 = 0xf << 76;
+    const VARIANT: u128 = 0x3 << 62;
+    let bits = fastrand::u128(..) & !(VERSION | VARIANT) | 0x4 << 76 | 0x2 << 62;
+    let digits = format!("{bits:032x}");
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]);
+    parts.join("-")
 }
 
 /// RFC 3986 section 2.1.

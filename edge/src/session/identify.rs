@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::poll_immediate;
-use tailwater_broker::trace::TraceParent;
+use tailwater_broker::trace::TraceHeaders;
 use tailwater_protocol::channel::Channel;
 use tailwater_protocol::close::CloseCode;
 use tailwater_protocol::command::{Connect, Refresh};
@@ -53,7 +53,7 @@ pub(crate) async fn begin(
     session: &Session,
     worker: &Worker,
     mut answer: Vec<u8>,
-    (token, trace): (Option<Result<Secret, ErrorMessage>>, Option<TraceParent>),
+    (token, trace): (Option<Result<Secret, ErrorMessage>>, Option<TraceHeaders>),
 ) -> Vec<Channel> {
     let mut span = worker.tracer().serve("connect", trace);
     if span.is_kept() {
@@ -116,7 +116,7 @@ pub(crate) async fn begin(
 pub(crate) async fn admit(
     session: &Session,
     worker: &Worker,
-    (token, trace): (Option<Result<Secret, ErrorMessage>>, Option<TraceParent>),
+    (token, trace): (Option<Result<Secret, ErrorMessage>>, Option<TraceHeaders>),
 ) -> Result<Connected, ErrorMessage> {
     let mut span = worker.tracer().serve("connect", trace);
     if span.is_kept() {

@@ -1,5 +1,5 @@
-//! One request to a collector of OTLP over HTTP: metrics and spans go the same way. The HTTP and the TLS are those of the
-//! rest of the edge.
+//! One request to a collector of OTLP over HTTP: metrics and spans go the same way, each to a place of its own. The HTTP
+//! and the TLS are those of the rest of the edge.
 //!
 //! A request has a connection of its own: there is one every few seconds at most.
 
@@ -27,10 +27,13 @@ use crate::config::{Endpoint, SecretSource, TelemetryConfig, parse_headers};
 /// What is read of an answer; there is little in it.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// The collector that the configuration names.
+/// Where the collector that the configuration names takes one kind of what is measured. It may take spans and no metrics, or
+/// the other way round.
 #[derive(Debug)]
 pub(crate) struct Collector {
     endpoint: Endpoint,
+    /// What stands behind the endpoint, such as `/v1/metrics`.
+    path: &'static str,
     headers: Option<SecretSource>,
     trust: Trust,
     timeout: Duration,
@@ -41,10 +44,11 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// The collector of this configuration, if it names one. Must be called in a tokio runtime.
-    pub(crate) fn new(config: &TelemetryConfig) -> Option<Self> {
+    /// The collector of this configuration, if it names one, for what is sent to this path. Must be called in a tokio runtime.
+    pub(crate) fn new(config: &TelemetryConfig, path: &'static str) -> Option<Self> {
         Some(Self {
             endpoint: config.endpoint.clone()?,
+            path,
             headers: config.headers.clone(),
             trust: config.ca_file.clone().map_or(Trust::System, Trust::File),
             timeout: config.timeout,
@@ -53,17 +57,18 @@ impl Collector {
         })
     }
 
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    /// Where requests go.
+    pub(crate) fn url(&self) -> String {
+        format!("{}{}", self.endpoint, self.path)
     }
 
-    /// Sends `body` to what stands behind the endpoint, such as `/v1/metrics`, and gives the answer, whatever it says. The
-    /// log hears when requests begin to fail, and when they are taken again.
+    /// Sends `body` and gives the answer, whatever it says. The log hears when requests begin to fail, and when they are taken
+    /// again.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(crate) async fn post(&self, path: &str, body: Bytes) -> Result<Response<Bytes>, HttpError> {
-        let answer = match timeout(self.timeout, self.exchange(path, body)).await {
+    pub(crate) async fn post(&self, body: Bytes) -> Result<Response<Bytes>, HttpError> {
+        let answer = match timeout(self.timeout, self.exchange(body)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no answer within {:?}", self.timeout).into()),
         };
@@ -75,19 +80,19 @@ impl Collector {
         let failed = self.fails.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
             Some(error) if !failed => {
-                tracing::warn!(endpoint = %self.endpoint, path, error, "the collector does not take what is measured; this is said once");
+                tracing::warn!(endpoint = %self.endpoint, path = self.path, error, "the collector does not take what is measured; this is said once");
             }
             None if failed => {
-                tracing::info!(endpoint = %self.endpoint, "the collector takes what is measured again");
+                tracing::info!(endpoint = %self.endpoint, path = self.path, "the collector takes what is measured again");
             }
             _ => {}
         }
         answer
     }
 
-    async fn exchange(&self, path: &str, body: Bytes) -> Result<Response<Bytes>, HttpError> {
+    async fn exchange(&self, body: Bytes) -> Result<Response<Bytes>, HttpError> {
         let endpoint = &self.endpoint;
-        let mut request = Request::post(format!("{}{path}", endpoint.path))
+        let mut request = Request::post(format!("{}{}", endpoint.path, self.path))
             .header(HOST, &endpoint.authority)
             .header(CONTENT_TYPE, "application/x-protobuf")
             .header(USER_AGENT, concat!("tailwater/", env!("CARGO_PKG_VERSION")))
@@ -118,10 +123,7 @@ pub(super) struct Handed(pub(super) Arc<Collector>);
 impl HttpClient for Handed {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (collector, body) = (self.0.clone(), request.into_body());
-        let sent = self
-            .0
-            .runtime
-            .spawn(async move { collector.post(super::traces::PATH, body).await });
+        let sent = self.0.runtime.spawn(async move { collector.post(body).await });
         sent.await?
     }
 }

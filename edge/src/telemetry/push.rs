@@ -11,7 +11,7 @@ use super::collector::Collector;
 use crate::metrics::{Metrics, otlp};
 
 /// Where a collector takes metrics (OTLP 1.x, section "OTLP/HTTP Request").
-const PATH: &str = "/v1/metrics";
+pub(crate) const PATH: &str = "/v1/metrics";
 
 /// How long the last set may take.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -76,6 +76,6 @@ impl Pushed {
     async fn send(&self) {
         let body = otlp::request(&self.metrics, &self.resource).encode_to_vec();
         // The collector has told the log.
-        let _ = self.collector.post(PATH, body.into()).await;
+        let _ = self.collector.post(body.into()).await;
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hyper::HeaderMap;
+use hyper::header::{HeaderMap, HeaderValue};
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId,
     TraceState, Tracer as _, TracerProvider as _,
@@ -15,13 +15,13 @@ use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
-use tailwater_broker::trace::{Sampled, TRACEPARENT, TraceHeaders, TraceParent};
+use tailwater_broker::trace::{Sampled, TRACEPARENT, TRACESTATE, TraceHeaders, TraceParent, passable};
 
 use super::collector::{Collector, Handed};
 use crate::config::TelemetryConfig;
 
 /// Where a collector takes spans (OTLP 1.x, section "OTLP/HTTP Request").
-pub(super) const PATH: &str = "/v1/traces";
+pub(crate) const PATH: &str = "/v1/traces";
 
 /// How long the last spans may take to be sent.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -38,22 +38,22 @@ pub(crate) struct Spans(SdkTracerProvider);
 #[derive(Debug, Default)]
 pub(crate) struct Span(Option<Box<opentelemetry_sdk::trace::Span>>);
 
-/// Starts to make spans and to send them to `collector`. Must be called in a tokio runtime.
+/// Starts to make spans of the edge that `resource` describes, and to send them to `collector`. Must be called in a tokio runtime.
 ///
 /// # Errors
 /// What keeps the exporter from being built.
 pub(crate) fn start(
     config: &TelemetryConfig,
+    resource: Vec<(String, String)>,
     collector: Arc<Collector>,
 ) -> Result<(Tracer, Spans), opentelemetry_otlp::ExporterBuildError> {
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_endpoint(format!("{}{PATH}", collector.endpoint()))
+        .with_endpoint(collector.url())
         .with_protocol(Protocol::HttpBinary)
         .with_timeout(config.timeout)
         .with_http_client(Handed(collector))
         .build()?;
-    let resource = config.resource();
     let attributes = resource
         .into_iter()
         .map(|(name, value)| KeyValue::new(name, value));
@@ -79,15 +79,25 @@ impl Spans {
 impl Tracer {
     /// A span of something that the edge does for a client. Without a parent it is the first of its trace, which is kept
     /// or not by chance.
-    pub(crate) fn serve(&self, name: &'static str, parent: Option<TraceParent>) -> Span {
-        let parent = parent.map(|parent| remote(parent, None));
+    pub(crate) fn serve(&self, name: &'static str, parent: Option<TraceHeaders>) -> Span {
+        let parent = parent.map(|caller| remote(caller.parent, caller.state.as_deref()));
         self.begin(name, SpanKind::Server, parent.as_ref())
     }
 
-    /// The caller's span, as the headers of an HTTP request name it.
-    pub(crate) fn parent(&self, headers: &HeaderMap) -> Option<TraceParent> {
+    /// The caller's span, as the headers of an HTTP request name it: once, or the trace begins anew (W3C Trace Context
+    /// section 3.2.2).
+    pub(crate) fn parent(&self, headers: &HeaderMap) -> Option<TraceHeaders> {
         self.0.as_ref()?;
-        TraceParent::parse(headers.get(TRACEPARENT)?.as_bytes())
+        let mut named = headers.get_all(TRACEPARENT).iter();
+        let parent = TraceParent::parse(named.next()?.as_bytes()).filter(|_| named.next().is_none())?;
+        // What stands several times is one list (section 3.3.1).
+        let states: Vec<_> = headers
+            .get_all(TRACESTATE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        let state = passable(&states.join(&b',')).map(str::to_owned);
+        Some(TraceHeaders { parent, state })
     }
 
     /// A span of something that the edge asks of a service, as a part of `whole`; by itself, if there is none.
@@ -211,4 +221,46 @@ fn remote(parent: TraceParent, state: Option<&str>) -> Context {
         state,
     );
     Context::new().with_remote_span_context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn parent(headers: &[(&'static str, String)]) -> Option<TraceHeaders> {
+        let tracer = Tracer(Some(Arc::new(
+            SdkTracerProvider::builder().build().tracer("test"),
+        )));
+        let headers = headers.iter().map(|(name, value)| {
+            let value = HeaderValue::from_str(value).expect("a value");
+            (hyper::header::HeaderName::from_static(name), value)
+        });
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value);
+        }
+        tracer.parent(&map)
+    }
+
+    #[test]
+    fn a_caller_is_named_once_and_its_state_may_stand_in_several_headers() {
+        let named = |value: &str| (TRACEPARENT, value.to_owned());
+        let state = |value: &str| (TRACESTATE, value.to_owned());
+        let found = parent(&[named(PARENT), state("a=1"), state("b=2")]).expect("a parent");
+        assert_eq!(found.parent.to_string(), PARENT);
+        assert_eq!(found.state.as_deref(), Some("a=1,b=2"));
+        assert_eq!(parent(&[named(PARENT)]).expect("a parent").state, None);
+        let long = state(&format!("a={}", "x".repeat(600)));
+        assert_eq!(parent(&[named(PARENT), long]).expect("a parent").state, None);
+        for none in [
+            &[][..],
+            &[named("00-nonsense")],
+            &[named(PARENT), named(PARENT)],
+            &[state("a=1")],
+        ] {
+            assert_eq!(parent(none), None);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use hyper::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, StatusCode};
-use tailwater_broker::trace::TraceParent;
+use tailwater_broker::trace::TraceHeaders;
 use tailwater_protocol::codec::Codec;
 use tailwater_protocol::command::Subscribe;
 use tailwater_protocol::encoding::Encoding;
@@ -107,7 +107,7 @@ pub(crate) async fn begin(
     session: &Session,
     worker: &Worker,
     request: StreamRequest,
-    brought: (Option<Result<Secret, ErrorMessage>>, Option<TraceParent>),
+    brought: (Option<Result<Secret, ErrorMessage>>, Option<TraceHeaders>),
 ) -> Vec<Subscribe> {
     let StreamRequest { query, mut shared } = request;
     let connected = match identify::admit(session, worker, brought).await {

@@ -4,13 +4,14 @@ use std::io::Write as _;
 
 use serde_json::json;
 use tailwater_protocol::position::Since;
-use tailwater_tests::collector::attribute;
+use tailwater_tests::collector::{Received, attribute};
 use tailwater_tests::durable::{DURABLE, Publisher, connect, join};
 use tailwater_tests::edge::OPEN;
 use tailwater_tests::raw_socket::HANDSHAKE;
 use tailwater_tests::service::Answer;
 use tailwater_tests::{
-    Authority, Collector, Edge, NatsServer, RawSocket, Scrape, Service, eventually, next_update, subscriber,
+    Authority, Collector, Edge, NatsProcess, NatsServer, Process, RawSocket, Scrape, Service, eventually,
+    next_update, subscriber,
 };
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -75,14 +76,49 @@ async fn a_collector_is_sent_the_metrics_that_are_scraped_and_once_more_at_the_e
         assert_eq!(metric.description, scrape.questions[name]);
         assert_eq!(metric.unit == "s", name.ends_with("_seconds"), "{name}");
         assert_eq!(metric.unit == "By", name.contains("_bytes"), "{name}");
+        // Who makes names of Prometheus out of these appends `_ratio` to a gauge whose unit is `1`.
+        assert_ne!(metric.unit, "1", "{name}");
     }
     assert_eq!(received.resource["service.name"], "live");
     assert_eq!(received.resource["deployment.environment.name"], "test");
+    let instance = &received.resource["service.instance.id"];
+    // At the same collector, the same name would make one edge of both, whose counters jump.
+    let other = Edge::start_with(nats.url(), &config).await;
+    eventually("another edge sends as another instance", async || {
+        (collector.received().resource["service.instance.id"] != *instance).then_some(())
+    })
+    .await;
+    other.stop().await;
     let head = received.requests.last().expect("a request").to_ascii_lowercase();
     assert!(head.contains("content-type: application/x-protobuf"), "{head}");
     assert!(head.contains("authorization: bearer abc"), "{head}");
     edge.stop().await;
     assert_eq!(collector.received().number("tailwater_draining", &[]), Some(1));
+}
+
+#[tokio::test]
+async fn the_log_says_once_that_metrics_are_refused_also_where_spans_are_taken() {
+    let nats = NatsProcess::start("").await;
+    let collector = Collector::start_without("/v1/metrics").await;
+    let config = format!("{OPEN}{}", telemetry(&collector, 1_000_000));
+    let (edge, ready) = Process::serve(&nats.url(), &config).await;
+    let _client = RawSocket::upgraded(ready.address("ws")).await;
+    let refused = |received: &Received| {
+        let metrics = received.requests.iter();
+        metrics.filter(|head| head.contains("/v1/metrics")).count()
+    };
+    let before = eventually("spans come", async || {
+        let received = collector.received();
+        (!received.spans.is_empty()).then(|| refused(&received))
+    })
+    .await;
+    eventually("metrics are refused again", async || {
+        (refused(&collector.received()) >= before + 2).then_some(())
+    })
+    .await;
+    let log = edge.stderr();
+    assert_eq!(log.matches("does not take what is measured").count(), 1, "{log}");
+    assert!(!log.contains("takes what is measured again"), "{log}");
 }
 
 #[tokio::test]
@@ -244,7 +280,14 @@ subject = "_hooks.subscribe"
     let mut socket = RawSocket::open(edge.server().public_addr()).await;
     let parent = format!("traceparent: {PARENT}");
     socket
-        .request("GET /ws HTTP/1.1", &[&HANDSHAKE[..], &[&parent]].concat())
+        .request(
+            "GET /ws HTTP/1.1",
+            &[
+                &HANDSHAKE[..],
+                &[&parent, "tracestate: vendor=7", "tracestate: b=2"],
+            ]
+            .concat(),
+        )
         .await;
     assert_eq!(socket.next_json().await["type"], "connected");
     let subscribed = socket
@@ -275,6 +318,7 @@ subject = "_hooks.subscribe"
         (hex(&connected.trace_id), hex(&connected.parent_span_id)),
         (TRACE_ID.into(), SPAN_ID.into())
     );
+    assert_eq!(connected.trace_state, "vendor=7,b=2");
     assert_ne!(subscribed.trace_id, connected.trace_id);
     assert!(subscribed.parent_span_id.is_empty());
     assert_eq!(
@@ -300,6 +344,8 @@ subject = "_hooks.subscribe"
         let hook = hook.expect("a question is a part of what it is about");
         let expected = format!("00-{}-{}-01", hex(&whole.trace_id), hex(&hook.span_id));
         assert_eq!(question.header("traceparent"), Some(expected.as_str()));
+        let state = Some(whole.trace_state.as_str()).filter(|state| !state.is_empty());
+        assert_eq!(question.header("tracestate"), state);
     }
     let expected = format!("00-{}-{}-01", hex(&asked.trace_id), hex(&asked.span_id));
     assert_eq!(service.asked()[0].header("traceparent"), Some(expected.as_str()));

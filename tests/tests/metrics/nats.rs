@@ -6,7 +6,7 @@ use tailwater_tests::{Edge, NatsProcess, Scrape, eventually, next, subscriber};
 const QUICK: &str =
     "[nats]\nping_interval_secs = 1\nconnect_timeout_secs = 1\nreconnect_max_delay_secs = 1\n";
 
-const ROLES: [&str; 5] = ["live", "history", "publish", "request", "listener"];
+const ROLES: [&str; 5] = ["live", "history", "publish", "request", "control"];
 
 fn role(role: &str) -> String {
     format!("role=\"{role}\"")
@@ -22,6 +22,7 @@ async fn an_outage_of_nats_shows_on_every_connection_and_what_it_cost_on_every_s
         subscriber(&edge, None, &["a", "b"]).await,
     ];
     let scrape = Scrape::of(&edge).await;
+    assert_eq!(scrape.value("tailwater_ready", ""), 1.0);
     for each in ROLES {
         assert_eq!(
             scrape.value("tailwater_nats_connected", &role(each)),
@@ -38,7 +39,7 @@ async fn an_outage_of_nats_shows_on_every_connection_and_what_it_cost_on_every_s
     eventually("no connection is there", async || {
         let scrape = Scrape::of(&edge).await;
         let is_away = |each: &&str| scrape.value("tailwater_nats_connected", &role(each)) == 0.0;
-        ROLES.iter().all(is_away).then_some(())
+        (ROLES.iter().all(is_away) && scrape.value("tailwater_ready", "") == 0.0).then_some(())
     })
     .await;
     let _nats = NatsProcess::start_on(port, "").await;

@@ -17,6 +17,40 @@ fn nothing_is_sent_until_a_collector_is_named() {
 }
 
 #[test]
+fn each_edge_is_an_instance_of_its_own_and_nothing_is_said_of_it_twice() {
+    let of = |key: &str, standard: &[(&str, &str)]| {
+        let folder = Folder::new(&format!("{NEWS}[telemetry]\n{key}\n"));
+        let config = folder.load(standard, &[]).expect("a valid configuration");
+        let resource = config.telemetry.resource();
+        let mut names: Vec<_> = resource.iter().map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), resource.len(), "{resource:?}");
+        move |name: &str| {
+            let found = resource.iter().find(|(other, _)| other == name);
+            found.expect("it is there").1.clone()
+        }
+    };
+    let (first, second) = (
+        of("", &[])("service.instance.id"),
+        of("", &[])("service.instance.id"),
+    );
+    assert_ne!(first, second);
+    // The form of a random UUID.
+    let (version, variant) = (&first[14..15], &first[19..20]);
+    assert_eq!((first.len(), version), (36, "4"), "{first}");
+    assert!("89ab".contains(variant), "{first}");
+    assert_eq!(first.matches('-').count(), 4);
+    let named = of("resource_attributes = \"service.instance.id=edge-0\"", &[]);
+    assert_eq!(named("service.instance.id"), "edge-0");
+    // As OpenTelemetry's own libraries have it: the variable for the name wins, then the attributes.
+    let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=one");
+    assert_eq!(of("", &[attributes])("service.name"), "one");
+    let both = [attributes, ("OTEL_SERVICE_NAME", "other")];
+    assert_eq!(of("", &both)("service.name"), "other");
+}
+
+#[test]
 fn the_standard_variables_count_and_ours_win_over_them() {
     let folder = Folder::new(NEWS);
     let standard = [
