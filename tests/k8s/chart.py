@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -90,11 +89,8 @@ def edge():
     return path
 
 
-def readable_here(text, coming, folder):
-    """A configuration that the edge can read outside a pod: with files that there are, without keys that it does not
-    know yet."""
-    for key in coming:
-        text = re.sub(rf"^{key.rsplit('.')[-1]} = .*\n", "", text, flags=re.M)
+def readable_here(text, folder):
+    """A configuration that the edge can read outside a pod: with files that there are."""
     for path, value in leaves(tomllib.loads(text)):
         if isinstance(value, str) and value.startswith(FILES):
             (folder / value.removeprefix(FILES)).write_text(content_of(path))

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import yaml
 from chart import CHART, ROOT, helm
-from generate import COMING
 
 NEEDED = ["podman", "buildah", "runc", "conmon", "ip", "nsenter", "curl", "strip", "cargo"]
 NAMESPACE = "tailwater-k8s"
@@ -142,7 +141,7 @@ class Cluster(unittest.TestCase):
         set_all = [part for override in overrides for part in ("--set", override)]
         finished = helm("helm-3", "template", "live", CHART, "--values", values, *set_all)
         self.assertEqual(finished.returncode, 0, finished.stderr)
-        resources = [known_now(each) for each in yaml.safe_load_all(finished.stdout) if each]
+        resources = [each for each in yaml.safe_load_all(finished.stdout) if each]
         name = next(each["metadata"]["name"] for each in resources if each["kind"] == "Deployment")
 
         started = time.monotonic()
@@ -175,18 +174,6 @@ class Cluster(unittest.TestCase):
         self.assertEqual(state["ExitCode"], 0)
         print(f"left after {time.monotonic() - begun:.1f} s", end=" ... ", flush=True)
         self.assertEqual(self.ask(18181, "/readyz"), "200")
-
-
-def known_now(resource):
-    """A configuration without the keys that the edge does not know yet; others as they are."""
-    if resource["kind"] != "ConfigMap":
-        return resource
-    resource = copy.deepcopy(resource)
-    for name, text in resource["data"].items():
-        coming = [key.split(".")[-1] + " =" for key in COMING]
-        lines = [line for line in text.splitlines() if not any(line.startswith(key) for key in coming)]
-        resource["data"][name] = "\n".join(lines) + "\n"
-    return resource
 
 
 if __name__ == "__main__":

@@ -14,9 +14,6 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "k8s/chart"
 
-# Keys that the chart names and the edge does not have yet: path and kind, as in the table of settings.
-COMING = {}
-
 # What may stand for NAME in a key, by the table that holds it.
 NAMES = {"stream": "^[A-Za-z0-9_-]{1,64}$", "namespace": "^[a-z0-9_-]{1,64}$", "issuer": "^[a-z0-9_-]{1,64}$"}
 
@@ -25,8 +22,7 @@ def settings():
     """Every key of the edge and what it takes, as the table in the README says it; a test of the edge holds that table
     and the edge together."""
     rows = re.findall(r"^\| `([a-zA-Z0-9_.]+)` \|[^|]*\| ([^|]*) \|[^|]*\|$", (ROOT / "README.md").read_text(), re.M)
-    known = {path: kind for path, kind in rows if path == "listen" or "." in path}
-    return COMING | known
+    return {path: kind for path, kind in rows if path == "listen" or "." in path}
 
 
 def kind_schema(kind):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 from chart import CHART, FILES, HELMS, ROOT, VALUES, configurations, edge, leaves, readable_here, rendered
-from generate import COMING, config_schema, settings
+from generate import config_schema, settings
 
 
 def is_reference(value):
@@ -54,7 +54,7 @@ class Configuration(unittest.TestCase):
             for name, text in configurations(rendered(path)):
                 with self.subTest(values=path.name, name=name), tempfile.TemporaryDirectory() as folder:
                     file = Path(folder) / "tailwater.toml"
-                    file.write_text(readable_here(text, COMING, Path(folder)))
+                    file.write_text(readable_here(text, Path(folder)))
                     check = [edge(), "check", "--offline", "--config", file]
                     finished = subprocess.run(check, capture_output=True, text=True)
                     self.assertEqual((finished.returncode, finished.stderr), (0, ""))
@@ -71,10 +71,6 @@ class Configuration(unittest.TestCase):
 
         self.assertEqual(set(paths(config_schema())), set(settings()))
         self.assertGreater(len(settings()), 100)
-
-    def test_keys_that_are_still_to_come_are_not_there_yet(self):
-        # Else the edge has them, and the exception is to go.
-        self.assertFalse([key for key in COMING if f"`{key}`" in (ROOT / "README.md").read_text()])
 
     def test_every_key_that_templates_and_documents_name_is_one_of_the_edge(self):
         known = {tuple(key.split(".")) for key in settings()}

@@ -6,21 +6,14 @@ import subprocess
 import unittest
 
 import yaml
-from chart import CHART, PACKAGES, ROOT
-
-# Metrics that the edge is going to have. To go when the project's README has its table of metrics.
-METRICS_TO_COME = ""
+from chart import CHART, HERE, PACKAGES, ROOT
 
 ALERTS = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"][0]["rules"]
 
 
-def listed():
+def metrics():
     """The metrics of the table in the project's README."""
     return set(re.findall(r"^\| `(tailwater_[a-z_]+)`", (ROOT / "README.md").read_text(), re.M))
-
-
-def metrics():
-    return listed() | {f"tailwater_{name}" for name in METRICS_TO_COME.split()}
 
 
 def named(text):
@@ -41,14 +34,33 @@ class Documents(unittest.TestCase):
                 self.assertIn(rule["labels"]["severity"], ("critical", "warning"))
                 self.assertTrue(rule["annotations"]["summary"].endswith("."))
 
-    def test_metrics_that_are_still_to_come_are_not_there_yet(self):
-        self.assertFalse(listed() and METRICS_TO_COME)
+    def test_every_alert_is_made_to_fire_by_a_test_of_it(self):
+        tests = yaml.safe_load((HERE / "alerts.test.yaml").read_text())["tests"]
+        fired = {rule["alertname"] for test in tests for rule in test["alert_rule_test"] if rule["exp_alerts"]}
+        self.assertEqual(fired, {rule["alert"] for rule in ALERTS})
 
     def test_alerts_dashboard_and_guide_ask_for_metrics_that_there_are(self):
         text = (CHART / "files/dashboard.json").read_text()
         expressions = [target["expr"] for panel in json.loads(text)["panels"] for target in panel.get("targets", [])]
         asked = named("\n".join(expressions)) | {name for rule in ALERTS for name in named(rule["expr"])}
         self.assertLessEqual(asked | named((ROOT / "k8s/README.md").read_text()), metrics())
+
+    def test_alerts_and_dashboard_ask_for_labels_that_there_are_and_name_those_that_are_left(self):
+        rows = re.findall(r"^\| `(tailwater_[a-z_]+)` \| \w+ \| ([^|]*) \|", (ROOT / "README.md").read_text(), re.M)
+        labels = {name: set(re.findall(r"`(\w+)`:", column)) for name, column in rows}
+        text = (CHART / "files/dashboard.json").read_text()
+        targets = [target for panel in json.loads(text)["panels"] for target in panel.get("targets", [])]
+        asked = [(target["expr"], target["legendFormat"]) for target in targets]
+        asked += [(rule["expr"], rule["annotations"]["summary"].replace("$labels.", "")) for rule in ALERTS]
+        for expression, told in asked:
+            with self.subTest(expression):
+                # A scrape adds the first two.
+                known = {"namespace", "pod", "le"}.union(*(labels[name] for name in named(expression)))
+                kept = re.findall(r"\b(?:by|on) \(([^)]*)\)", expression)
+                kept = {label.strip() for part in kept for label in part.split(",")}
+                matched = set(re.findall(r"(\w+)=~?\"", expression))
+                self.assertLessEqual(kept | matched, known)
+                self.assertLessEqual(set(re.findall(r"{{ ?(\w+) ?}}", told)), kept)
 
     def test_the_dockerfile_is_clean_and_ends_in_one_binary_without_root(self):
         hadolint = PACKAGES / "python/bin/hadolint"

@@ -120,16 +120,44 @@ class Manifests(unittest.TestCase):
 
         self.assertEqual(checksum(), checksum("--set", "replicas=7"))
         self.assertNotEqual(checksum(), checksum("--set", "config.edge.workers=3"))
+        self.assertNotEqual(checksum(), checksum("--set", "merge.configMap.data.more=x"))
 
-    def test_the_network_policy_lets_out_to_dns_nats_and_issuers_alone(self):
-        def ports(name):
-            [policy] = of_kind(rendered(by_name(name)), "NetworkPolicy")
+    def test_every_pod_that_reads_the_configuration_has_what_that_needs_and_runs_where_edges_may(self):
+        resources = rendered(by_name("everything-merged"))
+        pods = [pod_of(each)["spec"] for each in resources if pod_of(each)]
+        self.assertEqual(len(pods), 3, "edges, Job and test")
+        for pod in pods:
+            [container] = pod["containers"]
+            self.assertIn({"name": "certificates", "configMap": {"name": "bundle"}}, pod["volumes"])
+            self.assertIn({"name": "certificates", "mountPath": "/certificates"}, container["volumeMounts"])
+            self.assertIn({"name": "SSL_CERT_FILE", "value": "/certificates/bundle.pem"}, container["env"])
+            self.assertEqual(pod["nodeSelector"], {"kubernetes.io/os": "linux"})
+            self.assertEqual(pod["tolerations"], [{"key": "realtime", "operator": "Exists"}])
+
+    def test_the_alert_that_no_edge_is_left_looks_at_those_of_this_release(self):
+        [rule] = of_kind(rendered(by_name("production")), "PrometheusRule")
+        expressions = {alert["alert"]: alert["expr"] for alert in rule["spec"]["groups"][0]["rules"]}
+        self.assertEqual(expressions["TailwaterGone"], 'absent(tailwater_build_info{namespace="rooms"})')
+
+    def test_the_network_policy_lets_out_to_dns_nats_issuers_and_the_collector_alone(self):
+        def ports(name, *more):
+            [policy] = of_kind(rendered(by_name(name), "helm-3", *more), "NetworkPolicy")
             return [sorted({port["port"] for port in rule["ports"]}) for rule in policy["spec"]["egress"]]
 
         self.assertEqual(ports("minimal"), [[53], [4222]])
         self.assertEqual(ports("numbers"), [[53], [4223, 4224]])
         self.assertEqual(ports("gateway"), [[53], [4222], [443]])
         self.assertEqual(ports("try"), [[53], [4222]])
+        slash = ["--set", "config.nats.url=nats://nats:4333/"]
+        self.assertEqual(ports("minimal", *slash), [[53], [4333]])
+        issuer = ["--set", "config.identity.issuer.a.oidc_issuer=https://keys.example.com:8443/realms/a"]
+        self.assertEqual(ports("minimal", *issuer), [[53], [4222], [8443]])
+        self.assertEqual(ports("minimal", *issuer, "--set", "networkPolicy.issuers.ports={9443}"), [[53], [4222], [8443, 9443]])
+        for endpoint, port in (("http://collector.rooms:4318", 4318), ("https://otlp.example.com/tenant", 443), ("http://[fd00::1]", 80)):
+            collector = ["--set", f"config.telemetry.otlp_endpoint={endpoint}"]
+            self.assertEqual(ports("minimal", *collector), [[53], [4222], [port]])
+        [policy] = of_kind(rendered(by_name("minimal"), "helm-3", *collector, "--set-json", 'networkPolicy.collector.to=[{"podSelector":{}}]'), "NetworkPolicy")
+        self.assertEqual(policy["spec"]["egress"][2]["to"], [{"podSelector": {}}])
         [policy] = of_kind(rendered(by_name("try")), "NetworkPolicy")
         peer = policy["spec"]["egress"][1]["to"][0]["podSelector"]["matchLabels"]
         self.assertEqual(peer["app.kubernetes.io/component"], "nats")
@@ -164,9 +192,13 @@ class Manifests(unittest.TestCase):
         [policy] = of_kind(gateway, "GCPBackendPolicy")
         self.assertEqual(policy["spec"]["default"]["timeoutSec"], 86400)
         [health] = of_kind(gateway, "HealthCheckPolicy")
-        self.assertEqual(health["spec"]["default"]["config"]["httpHealthCheck"], {"port": 8081, "requestPath": "/readyz"})
+        self.assertEqual(health["spec"]["default"]["config"]["httpHealthCheck"], {"portSpecification": "USE_FIXED_PORT", "port": 8081, "requestPath": "/readyz"})
         [route] = of_kind(gateway, "HTTPRoute")
         self.assertNotIn("timeouts", route["spec"]["rules"][0])
+        tls = ["--set", "config.tls.certificate=/a", "--set", "config.tls.key=/b"]
+        for more, protocol in ([], None), (tls, "HTTPS"):
+            service = of_kind(rendered(by_name("gke-gateway"), "helm-3", *more), "Service")[1]
+            self.assertEqual(service["spec"]["ports"][0].get("appProtocol"), protocol)
 
         [route] = of_kind(rendered(by_name("gateway")), "HTTPRoute")
         self.assertEqual(route["spec"]["rules"][0]["timeouts"], {"request": "0s", "backendRequest": "0s"})

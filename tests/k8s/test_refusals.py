@@ -5,6 +5,7 @@ import unittest
 from pathlib import Path
 
 from chart import CHART, HELMS, helm
+from generate import settings
 
 # Values that are added to a set that works, and parts of what is said about them.
 NATS = "config: {nats: {url: [nats://nats:4222]}, namespace: {news: {channels: news.>}}}\n"
@@ -40,9 +41,30 @@ REFUSED = {
         NATS + "provision: {enabled: true, config: {nats: {token: x}}}",
         ["provision.config.nats.token would stand"],
     ),
+    "headers for a collector": (
+        "config: {nats: {url: [nats://n:1]}, telemetry: {otlp_headers: x=y}, namespace: {n: {channels: n.>}}}",
+        ["config.telemetry.otlp_headers would stand", "otlp_headers_file"],
+    ),
+    "nobody replaced": (
+        NATS + "rollingUpdate: {maxSurge: 0%, maxUnavailable: 0}",
+        ["rollingUpdate.maxSurge and rollingUpdate.maxUnavailable"],
+    ),
+    "metrics for nobody": (NATS + "podMonitor: {enabled: true}", ["may not read", "config.admin.token_file", "open_metrics"]),
+    "metrics with a token that the chart does not have": (
+        "config: {admin: {token_file: /mnt/token}, nats: {url: [nats://n:1]}, namespace: {n: {channels: n.>}}}\nserviceMonitor: {enabled: true}",
+        ["may not read"],
+    ),
     "key of the edge as a variable": (
         NATS + "env: [{name: TAILWATER_DRAIN__TIMEOUT_SECS, value: '99'}]",
         ["TAILWATER_DRAIN__TIMEOUT_SECS", "in config alone"],
+    ),
+    "no port": (
+        "config: {listen: '0.0.0.0', nats: {url: [nats://n:1]}, namespace: {n: {channels: n.>}}}",
+        ["config.listen is 0.0.0.0", "1 to 65535"],
+    ),
+    "a port that is chosen later": (
+        "config: {admin: {listen: '[::]:0'}, nats: {url: [nats://n:1]}, namespace: {n: {channels: n.>}}}",
+        ["config.admin.listen is [::]:0"],
     ),
     "one port for both": (
         "config: {listen: '0.0.0.0:8081', nats: {url: [nats://n:1]}, namespace: {n: {channels: n.>}}}",
@@ -113,12 +135,28 @@ REFUSED = {
         ["user", "string"],
     ),
     "budget of nothing": (NATS + "podDisruptionBudget: {maxUnavailable: 0}", ["maxUnavailable"]),
+    # As where all below a key is commented out.
+    "table of the configuration without anything": ("config: {nats: null, namespace: {n: {channels: n.>}}}", ["config", "nats"]),
+    "table without anything": (NATS + "networkPolicy: null", ["networkPolicy"]),
+    "table in a table without anything": (NATS + "probes: {startup: null}", ["probes", "startup"]),
     "unknown balancer": (NATS + "balancer: haproxy", ["balancer", "nginx"]),
     "unknown resource to merge": (NATS + "merge: {deployments: {}}", ["merge", "deployments"]),
 }
 
 
 class Refusals(unittest.TestCase):
+    def test_no_key_that_holds_a_secret_gets_into_a_config_map(self):
+        with tempfile.TemporaryDirectory() as folder:
+            values = Path(folder) / "values.yaml"
+            secret = [key for key, kind in settings().items() if kind == "secret text"]
+            self.assertGreater(len(secret), 4)
+            for key in secret:
+                with self.subTest(key):
+                    values.write_text(NATS)
+                    put = ["--set", f"config.{key.replace('NAME', 'a')}=x"]
+                    finished = helm("helm-3", "template", "live", CHART, "--values", values, *put)
+                    self.assertIn("is no place for a secret", finished.stderr)
+
     def test_each_is_refused_with_its_reason_by_both_helms(self):
         with tempfile.TemporaryDirectory() as folder:
             values = Path(folder) / "values.yaml"

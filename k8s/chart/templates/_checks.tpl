@@ -30,7 +30,7 @@
 {{- end -}}
 
 {{- range $holder, $values := dict "config" $config "provision.config" .Values.provision.config -}}
-{{- range $path := list "admin.token" "nats.password" "nats.token" "nats.nkey_seed" -}}
+{{- range $path := list "admin.token" "telemetry.otlp_headers" "nats.password" "nats.token" "nats.nkey_seed" -}}
 {{- $parts := splitList "." $path -}}
 {{- if dig (index $parts 0) (index $parts 1) "" $values -}}
 {{- fail (include "tailwater.secretSentence" (printf "%s.%s" $holder $path)) -}}
@@ -43,12 +43,22 @@
 {{- end -}}
 {{- end -}}
 
+{{- if and (hasPrefix "0" (toString .Values.rollingUpdate.maxSurge)) (hasPrefix "0" (toString .Values.rollingUpdate.maxUnavailable)) -}}
+{{- fail "rollingUpdate.maxSurge and rollingUpdate.maxUnavailable are both 0: no edge could ever be replaced" -}}
+{{- end -}}
+
 {{- range .Values.env -}}
 {{- if hasPrefix "TAILWATER_" .name -}}
 {{- fail (printf "env: %s: keys of the edge stand in config alone, where the chart sees them" .name) -}}
 {{- end -}}
 {{- end -}}
 
+{{- range $key, $address := dict "config.listen" $config.listen "config.admin.listen" $config.admin.listen -}}
+{{- $port := include "tailwater.port" $address | int -}}
+{{- if or (lt $port 1) (gt $port 65535) -}}
+{{- fail (printf "%s is %s: the container's port is taken from it; end it with a port of 1 to 65535, such as 0.0.0.0:8080" $key $address) -}}
+{{- end -}}
+{{- end -}}
 {{- $port := include "tailwater.port" $config.listen -}}
 {{- $admin := include "tailwater.port" $config.admin.listen -}}
 {{- if eq $port $admin -}}
@@ -83,6 +93,11 @@
 
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor.enabled and podMonitor.enabled: every edge would be counted twice; enable one of them" -}}
+{{- end -}}
+{{- $token := dig "admin" "token_file" "" $config -}}
+{{- $mayRead := or (dig "admin" "open_metrics" false $config) (and (kindIs "map" $token) (hasKey $token "existingSecret")) -}}
+{{- if and (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) (not $mayRead) -}}
+{{- fail "serviceMonitor or podMonitor: Prometheus may not read the metrics; set config.admin.token_file: {existingSecret: NAME, key: KEY}, or config.admin.open_metrics: true if everybody who reaches the admin port may" -}}
 {{- end -}}
 
 {{- with .Values.autoscaling -}}

@@ -100,6 +100,12 @@ the path where it is mounted. Helm's own `toToml` writes 10000 as 10000.0, which
 {{- regexFind "[0-9]+$" . -}}
 {{- end }}
 
+{{- /* The port of a URL. Takes (list url default). */ -}}
+{{- define "tailwater.urlPort" -}}
+{{- $authority := regexReplaceAll "^[a-z]+://" (trim (index . 0)) "" | splitList "/" | first -}}
+{{- regexFind ":[0-9]+$" $authority | trimPrefix ":" | default (index . 1) -}}
+{{- end }}
+
 {{- /* The seconds that the edge may need from SIGTERM to its end. */ -}}
 {{- define "tailwater.drainSeconds" -}}
 {{- $drain := default dict .Values.config.drain -}}

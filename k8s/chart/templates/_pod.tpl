@@ -16,7 +16,23 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- /* Volumes of a pod that reads a configuration. Takes a dict of `configMap` (its name) and `config` (JSON). */ -}}
+{{- /* Where pods come from and where they may run. */ -}}
+{{- define "tailwater.placement" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* Volumes of a pod that reads a configuration. Takes a dict of `root`, `configMap` (its name) and `config` (JSON). */ -}}
 {{- define "tailwater.volumes" -}}
 - name: config
   configMap:
@@ -29,9 +45,12 @@ capabilities:
     sources:
       {{- toYaml . | nindent 6 }}
 {{- end }}
+{{- with .root.Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
-{{- /* Where its container has them. */ -}}
+{{- /* Where its container has them. Takes a dict of `root` and `config` (JSON). */ -}}
 {{- define "tailwater.volumeMounts" -}}
 - name: config
   mountPath: /etc/tailwater
@@ -42,10 +61,17 @@ capabilities:
   mountPath: /run/secrets/tailwater
   readOnly: true
 {{- end }}
+{{- with .root.Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
-{{- /* Their image. */ -}}
+{{- /* What the container runs, and its variables. */ -}}
 {{- define "tailwater.imageFields" -}}
 image: {{ include "tailwater.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.env }}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
