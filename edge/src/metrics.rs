@@ -122,7 +122,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         |metrics| metrics.by(|meters| &meters.connections)),
     family("tailwater_connections_limit", GAUGE, &[], "how many may there be",
         |metrics| one(metrics.connections.limit() as u64)),
-    family("tailwater_handshakes_total", COUNTER, &[("result", "`accepted`, `unauthenticated`, `forbidden`, `rate_limited`, `over_limit`, `bad_request`, `unavailable`")], "do clients get in",
+    family("tailwater_handshakes_total", COUNTER, &[("result", "`accepted`, `unauthenticated`, `forbidden`, `rate_limited`, `over_limit`, `bad_request`, `unavailable`, `tls_failed`")], "do clients get in",
         Metrics::handshakes),
     family("tailwater_commands_total", COUNTER, &[("command", "its `type`, or `unknown`"), ("result", "`ok`, or the `code` of the error")], "what do clients ask for, and does it work",
         Metrics::commands),

@@ -94,6 +94,8 @@ label! {
         BadRequest = "bad_request",
         /// Nobody could decide about it.
         Unavailable = "unavailable",
+        /// The client does not speak TLS, or not as the edge does, or one of them does not trust the other's certificate.
+        TlsFailed = "tls_failed",
     }
 }
 
@@ -196,7 +198,7 @@ impl Short {
 #[derive(Debug, Default)]
 pub(crate) struct Meters {
     pub(crate) connections: By<Transport, 3>,
-    pub(crate) handshakes: By<Handshake, 7>,
+    pub(crate) handshakes: By<Handshake, 8>,
     pub(crate) deliveries: By<Promise, 2>,
     pub(crate) delivered_bytes: Counter,
     pub(crate) batches: Counter,

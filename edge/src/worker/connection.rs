@@ -16,6 +16,7 @@ use crate::http::{self, Caller, Transport};
 use crate::limits::memory::Counted;
 use crate::limits::refusal::Refusal;
 use crate::limits::{Place, proxy_protocol};
+use crate::metrics::meters::Handshake;
 use crate::outbox::Outbox;
 use crate::session::{self, First, Session, event_stream, identify};
 use crate::socket::{Socket, Stream};
@@ -120,6 +121,10 @@ async fn http_phase(worker: &Rc<Worker>, mut socket: TcpStream, peer: SocketAddr
         Ok(stream) => http::serve(worker, stream, peer, place).await,
         Err(error) => {
             tracing::debug!(remote_addr = %peer, %error, "the TLS handshake fails");
+            // Who connects and says nothing, such as a balancer that looks whether the port is open, asked for nothing.
+            if error.kind() == io::ErrorKind::InvalidData {
+                worker.meters().handshakes.of(Handshake::TlsFailed).add(1);
+            }
             None
         }
     }

@@ -136,9 +136,10 @@ async fn each_handshake_is_counted_by_how_it_ended() {
         (
             count("unauthenticated"),
             count("over_limit"),
-            count("unavailable")
+            count("unavailable"),
+            count("tls_failed")
         ),
-        (0.0, 0.0, 0.0)
+        (0.0, 0.0, 0.0, 0.0)
     );
     edge.stop().await;
 }

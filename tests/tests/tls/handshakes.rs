@@ -7,7 +7,7 @@ use rustls::{HandshakeKind, ProtocolVersion};
 use tailwater_edge::client::{Client, ClientError, Trust};
 use tailwater_tests::edge::OPEN;
 use tailwater_tests::raw_socket::HANDSHAKE;
-use tailwater_tests::{Authority, Edge, NatsServer, RawSocket, next, soon};
+use tailwater_tests::{Authority, Edge, NatsServer, RawSocket, Scrape, eventually, next, soon};
 
 use crate::clients::{connect, subscribed};
 
@@ -63,6 +63,16 @@ async fn a_client_that_comes_back_resumes_its_tls_session_at_any_worker() {
     edge.stop().await;
 }
 
+/// So many handshakes have failed.
+async fn counted(edge: &Edge, expected: f64) {
+    eventually("they are counted", async || {
+        let scrape = Scrape::of(edge).await;
+        let count = scrape.value("tailwater_handshakes_total", "result=\"tls_failed\"");
+        (count == expected).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn our_own_client_trusts_the_authority_that_it_is_given_and_no_other() {
     let authority = Authority::new();
@@ -77,6 +87,7 @@ async fn our_own_client_trusts_the_authority_that_it_is_given_and_no_other() {
         assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
     }
     drop(client);
+    counted(&edge, 2.0).await;
     edge.stop().await;
 }
 
@@ -95,6 +106,7 @@ async fn half_a_client_hello_is_cut_when_the_time_for_a_handshake_is_over() {
         let bounds = Duration::from_millis(900)..Duration::from_secs(5);
         assert!(bounds.contains(&lasted), "{lasted:?}");
     }
+    counted(&edge, 0.0).await;
     edge.stop().await;
 }
 
@@ -120,5 +132,6 @@ async fn who_speaks_plain_http_is_told_to_use_tls_and_other_bytes_get_an_alert()
         let answer = socket.read_to_end().await;
         assert_eq!(answer.first(), Some(&21), "{case:?} is answered with {answer:?}");
     }
+    counted(&edge, 4.0).await;
     edge.stop().await;
 }
