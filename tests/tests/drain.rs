@@ -99,11 +99,11 @@ fn config(more: &str) -> String {
 #[tokio::test]
 async fn sigterm_closes_every_client_with_1012_behind_what_was_queued_for_it() {
     let nats = NatsProcess::start("").await;
-    let generous = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 10\n";
+    let generous = "[outbox]\nmax_bytes = 67_108_864\nmax_total_bytes = 4_294_967_296\n[websocket]\nclose_timeout_secs = 60\n[drain]\nlinger_secs = 0\nwindow_secs = 0\ntimeout_secs = 60\n";
     let (mut edge, ready) = Process::serve(&nats.url(), &config(generous)).await;
     is_ready(&ready).await;
     let mut clients = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..8 {
         clients.push(subscriber(&ready, &["a"]).await);
     }
     fill(&nats, &ready, "a").await;
