@@ -37,6 +37,11 @@ pub enum ClientError {
         /// What was given.
         url: String,
     },
+    /// The address holds a name or a password; it is not repeated.
+    #[error(
+        "the address holds credentials, which shells and logs keep: leave them out, a token goes into a file"
+    )]
+    Credentials,
     /// The server cannot be reached.
     #[error("cannot reach {host}")]
     Unreachable {
@@ -113,6 +118,10 @@ impl Client {
         trust: &Trust,
         token: Option<&Secret>,
     ) -> Result<Self, ClientError> {
+        // A query may hold an `@`.
+        if url.split('?').next().is_some_and(|before| before.contains('@')) {
+            return Err(ClientError::Credentials);
+        }
         let address = Address::parse(url).ok_or_else(|| ClientError::Address { url: url.to_owned() })?;
         let stream = address.open(trust).await?;
         let mut request = Request::get(address.path.as_str())

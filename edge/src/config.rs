@@ -386,8 +386,11 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn parse_path(text: &str) -> Result<String, String> {
-    const TAKEN: &[&str] = &["/demo", "/poll", "/publish", "/sse"];
-    if TAKEN.contains(&text) {
+    // Those of the other transports are beside it, wherever it is.
+    let is_transport = HttpTransport::ALL
+        .iter()
+        .any(|(name, _)| text.ends_with(&format!("/{name}")));
+    if text == "/demo" || is_transport {
         return Err(format!(
             "is `{text}`, which is another route: choose another one, such as `/ws`"
         ));

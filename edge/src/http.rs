@@ -123,15 +123,17 @@ pub(crate) async fn serve(
         let path = request.uri().path();
         tracing::debug!(%remote_addr, method = %request.method(), path, "request");
         let transport = transport::at(worker.config(), path);
+        // Whatever it asks for: to refuse it costs as much.
+        let client = visit.client(worker, request.headers());
         match transport {
             Some(transport) if transport != HttpTransport::Sse => {
-                let exchanged = Box::pin(exchange::answer(worker, request, transport, &visit));
+                let exchanged = Box::pin(exchange::answer(worker, request, transport, client, &visit));
                 Either::Right(exchanged.map(|reply| Ok::<_, Infallible>(parting(worker, reply))))
             }
             transport => {
                 let response = match transport {
-                    Some(_) => event_stream::accept(worker, &request, &visit, &agreed),
-                    None => route(worker, &mut request, remote_addr, &agreed),
+                    Some(_) => event_stream::accept(worker, &request, client, &agreed),
+                    None => route(worker, &mut request, client, &agreed),
                 };
                 holds.set(agreed.borrow().is_some());
                 Either::Left(ready(Ok(parting(worker, response))))
@@ -185,6 +187,9 @@ fn parting(worker: &Worker, mut reply: Reply) -> Reply {
     reply
 }
 
+/// Whom a proxy speaks for, and its place; or the limit that it is over.
+pub(crate) type Visitor = Result<Option<(SocketAddr, Place)>, Refusal>;
+
 /// What is known of a connection while it speaks HTTP.
 pub(crate) struct Visit {
     /// The client, or a proxy that speaks for clients.
@@ -192,7 +197,7 @@ pub(crate) struct Visit {
     /// How long a request may take, and the next one may be waited for.
     patience: Duration,
     until: Cell<Instant>,
-    /// A request that counts has been made. Who is no proxy was counted for it when it connected.
+    /// A request has been made. Who is no proxy was counted for it when it connected.
     has_asked: Cell<bool>,
 }
 
@@ -215,11 +220,7 @@ impl Visit {
     ///
     /// # Errors
     /// What that address is over.
-    pub(crate) fn client(
-        &self,
-        worker: &Worker,
-        headers: &HeaderMap,
-    ) -> Result<Option<(SocketAddr, Place)>, Refusal> {
+    fn client(&self, worker: &Worker, headers: &HeaderMap) -> Visitor {
         let (limits, is_first) = (worker.limits(), !self.has_asked.replace(true));
         if limits.proxies().trust(self.peer) {
             let client = limits.proxies().client(self.peer, headers);
@@ -242,12 +243,16 @@ impl Visit {
 fn route(
     worker: &Worker,
     request: &mut Request<Incoming>,
-    peer: SocketAddr,
+    client: Visitor,
     agreed: &RefCell<Option<Agreed>>,
 ) -> Reply {
+    let client = match client {
+        Ok(client) => client,
+        Err(refusal) => return refusal.response(),
+    };
     let path = request.uri().path();
     if path == worker.config().websocket.path {
-        return handshake(worker, request, peer, agreed);
+        return handshake(worker, request, client, agreed);
     }
     let Some(response) = worker.console().and_then(|console| console.page(path)) else {
         return plain(StatusCode::NOT_FOUND, "there is nothing at this path");
@@ -271,20 +276,10 @@ pub(crate) fn only(methods: &'static str) -> Reply {
 fn handshake(
     worker: &Worker,
     request: &mut Request<Incoming>,
-    peer: SocketAddr,
+    client: Option<(SocketAddr, Place)>,
     agreed: &RefCell<Option<Agreed>>,
 ) -> Reply {
-    let limits = worker.limits();
-    let client = if limits.proxies().trust(peer) {
-        let client = limits.proxies().client(peer, request.headers());
-        match limits.admit(client.ip()) {
-            Ok(place) => Some((client, place)),
-            Err(refusal) => return refusal.response(),
-        }
-    } else {
-        None
-    };
-    if !limits.origins().allow(request.headers()) {
+    if !worker.limits().origins().allow(request.headers()) {
         worker.meters().handshakes.of(Handshake::Forbidden).add(1);
         return upgrade::Refusal::Origin.response();
     }

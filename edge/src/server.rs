@@ -223,6 +223,7 @@ impl Server {
                 tls: tls.clone(),
                 verifier: verifier.clone(),
                 revocations: control.revocations().clone(),
+                awaited: control.awaited(),
                 drain: drain.clone(),
             };
             let ending = Ending(ending.clone());

@@ -48,6 +48,7 @@ use crate::socket::Socket;
 use crate::time;
 use crate::worker::Worker;
 use behind::{Behind, Fed};
+pub(crate) use commands::RETRY_AFTER_MS;
 use identify::Due;
 use request::Requests;
 pub(crate) use task::{First, run};
@@ -87,6 +88,8 @@ pub(crate) struct Session {
     corked: Cell<bool>,
     /// The client of an event stream of several channels is to be told where it stands.
     place_due: Cell<bool>,
+    /// Of one request: nothing more fits into the answer.
+    full: Cell<bool>,
     /// It has been told how it begins. Never of one request.
     serving: Cell<bool>,
     /// What the client has asked for lately.
@@ -161,6 +164,7 @@ impl Session {
             stalled_since: Cell::new(None),
             corked: Cell::new(false),
             place_due: Cell::new(false),
+            full: Cell::new(false),
             serving: Cell::new(false),
             pace: Pace::default(),
         }

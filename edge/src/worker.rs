@@ -16,7 +16,7 @@ use tailwater_broker::feed::{FeedHandle, Inbox};
 use tailwater_broker::history::History;
 use tailwater_broker::publish::Publisher;
 use tailwater_broker::request::Requester;
-use tailwater_protocol::error::ErrorMessage;
+use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
@@ -39,7 +39,7 @@ use crate::metrics::meters::Meters;
 use crate::outbox::OutboxLimits;
 use crate::session::request::HELD_BYTES;
 use crate::session::state::Rules;
-use crate::session::{Session, heartbeat, identify};
+use crate::session::{RETRY_AFTER_MS, Session, heartbeat, identify};
 use crate::socket::tls::{self, Tls};
 use crate::telemetry::traces::Tracer;
 
@@ -49,6 +49,9 @@ use leaving::Departures;
 /// One read from a socket takes at most this many bytes.
 const SCRATCH_BYTES: usize = 64 * 1024;
 const _: () = assert!(SCRATCH_BYTES >= tls::PLAINTEXT_BYTES);
+
+/// How long a client may wait until it is known which tokens are revoked.
+const REVOCATIONS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pause after a failed accept, such as for want of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -72,6 +75,8 @@ pub(crate) struct Parts {
     pub(crate) console: Option<Arc<Console>>,
     pub(crate) verifier: Verifier,
     pub(crate) revocations: Revocations,
+    /// What has to come before orders and revocations are known here.
+    pub(crate) awaited: watch::Receiver<Vec<&'static str>>,
     /// With it the listener speaks TLS only.
     pub(crate) tls: Option<watch::Receiver<Arc<rustls::ServerConfig>>>,
     pub(crate) drain: Drain,
@@ -153,6 +158,28 @@ impl Worker {
     /// Which tokens do not count any more.
     pub(crate) fn revocations(&self) -> &Revocations {
         &self.parts.revocations
+    }
+
+    /// Waits until it is known which tokens do not count any more: soon after the start, if NATS is there.
+    ///
+    /// # Errors
+    /// What a client is told that has waited for long enough.
+    pub(crate) async fn revocations_are_known(&self) -> Result<(), ErrorMessage> {
+        if self.parts.awaited.borrow().is_empty() {
+            return Ok(());
+        }
+        let mut awaited = self.parts.awaited.clone();
+        let known = awaited.wait_for(Vec::is_empty);
+        match tokio::time::timeout(REVOCATIONS_PATIENCE, known).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let message = "it is not known here yet which tokens are revoked: try again";
+                Err(ErrorMessage {
+                    retry_after_ms: Some(RETRY_AFTER_MS),
+                    ..ErrorMessage::new(ErrorCode::Unavailable, message)
+                })
+            }
+        }
     }
 
     /// Who the bearer of a token is.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tailwater_tests::raw_socket::{HANDSHAKE, frame};
 use tailwater_tests::token::{IDENTITY, now, token};
-use tailwater_tests::{Edge, NatsServer, RawSocket, eventually};
+use tailwater_tests::{Edge, NatsServer, Proxy, RawSocket, eventually};
 
 /// Nothing here is open to anonymous clients.
 const CLOSED: &str = r#"
@@ -324,6 +324,47 @@ async fn what_a_service_revokes_ends_and_does_not_come_back() {
     assert_eq!(other.ask(r#"{"type":"ping"}"#).await["type"], "pong");
     let refresh = json!({"type": "refresh", "token": token("bob", json!({"jti": "t-1"}))}).to_string();
     assert_eq!(other.ask(&refresh).await["code"], "forbidden");
+}
+
+#[tokio::test]
+async fn an_edge_that_has_not_read_what_is_revoked_lets_no_bearer_of_a_token_in() {
+    let (nats, first) = edge("").await;
+    let client = nats.client().await;
+    let order = json!({"token_id": "t-1"}).to_string();
+    let stored = client.request("_tw.control.revoke", order.into()).await;
+    let stored: Value = serde_json::from_slice(&stored.expect("an answer").payload).expect("JSON");
+    assert_eq!(stored["stored"], true, "{stored}");
+    first.stop().await;
+
+    let address = nats
+        .url()
+        .trim_start_matches("nats://")
+        .parse()
+        .expect("an address");
+    let proxy = Proxy::start(address).await;
+    proxy.cut();
+    let second = Edge::start_unconnected(&proxy.url(), &format!("{CLOSED}{OPEN}{IDENTITY}")).await;
+    let [revoked, good] = ["t-1", "t-2"].map(|id| token("ann", json!({"jti": id})));
+    for token in [&revoked, &good] {
+        let mut socket = with(&second, "/ws", &[&format!("Authorization: Bearer {token}")]).await;
+        let error = socket.next_json().await;
+        assert_eq!(error["code"], "unavailable", "{error}");
+        assert!(error["retry_after_ms"].is_u64(), "{error}");
+        assert_eq!(socket.close_code().await, 1013);
+    }
+    let mut anonymous = RawSocket::upgraded(second.server().public_addr()).await;
+    assert_eq!(anonymous.next_json().await["type"], "connected");
+
+    // Who comes while it connects waits for that.
+    proxy.mend();
+    eventually("it is read", async || {
+        let mut socket = with(&second, "/ws", &[&format!("Authorization: Bearer {revoked}")]).await;
+        let error = socket.next_json().await;
+        assert_eq!(error["type"], "error", "{error}");
+        (error["code"] == "forbidden").then_some(())
+    })
+    .await;
+    bearer(&second, &good).await;
 }
 
 #[tokio::test]

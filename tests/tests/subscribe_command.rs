@@ -59,6 +59,9 @@ async fn sub_ends_with_one_clear_line_where_another_try_is_in_vain() {
         1,
         &[&http, "ws://HOST:PORT/ws"],
     );
+    let told = run(["sub", "ws://ann:hunter2@127.0.0.1:1/ws", "a.b"]).await;
+    failed_with(&told, 1, &["credentials"]);
+    assert!(!told.stderr.contains("hunter2"), "{told:?}");
     failed_with(
         &run(["sub", "ws://127.0.0.1:1/ws", "a.b"]).await,
         1,

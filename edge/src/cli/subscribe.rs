@@ -182,6 +182,7 @@ fn is_worth_another_try(error: &ClientError) -> bool {
             CloseCode::from_code(*code).is_none_or(|code| code.reconnect() != Reconnect::Never)
         }
         ClientError::Address { .. }
+        | ClientError::Credentials
         | ClientError::Trust { .. }
         | ClientError::Token
         | ClientError::Decode(_) => false,

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tailwater_broker::publish::MAX_USER_BYTES;
 use tailwater_protocol::channel::Pattern;
 
 use crate::identity::Identity;
 
-/// The longest name of a user, id of a token or reason, in bytes.
-const MAX_TEXT_BYTES: usize = 255;
+/// The longest name of a user, id of a token or reason, in bytes: no user that a session may have is longer.
+const MAX_TEXT_BYTES: usize = MAX_USER_BYTES;
 
 /// How far clocks may be apart, in seconds.
 const SKEW: u64 = 300;
@@ -222,6 +223,7 @@ pub(crate) fn parse_session(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::claims::MAX_NAME_BYTES;
 
     const NOW: u64 = 1_800_000_000;
 
@@ -245,6 +247,17 @@ mod tests {
             let again = Order::parse(verb, &order.body(), NOW + 30);
             assert_eq!(again, Ok(order), "{body}");
         }
+    }
+
+    #[test]
+    fn whoever_may_have_a_session_can_be_named() {
+        for (field, bytes) in [("user", MAX_USER_BYTES), ("token_id", MAX_NAME_BYTES)] {
+            let name = "x".repeat(bytes);
+            let order = parse(Verb::Revoke, &format!(r#"{{"{field}":"{name}"}}"#));
+            assert!(order.is_ok(), "{field}: {order:?}");
+        }
+        let name = "x".repeat(MAX_USER_BYTES + 1);
+        assert!(parse(Verb::Revoke, &format!(r#"{{"user":"{name}"}}"#)).is_err());
     }
 
     #[test]

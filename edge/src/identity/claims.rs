@@ -15,7 +15,7 @@ const MAX_PATTERNS: usize = 64;
 const MAX_CHANNELS: usize = 64;
 
 /// Longest `sub` and `jti`, in bytes: they stand in logs, headers and keys.
-const MAX_NAME_BYTES: usize = 256;
+pub(crate) const MAX_NAME_BYTES: usize = 256;
 
 /// The claims of a token whose signature, times, issuer and audience are right (RFC 7519 section 4.1).
 #[derive(Clone, Debug)]

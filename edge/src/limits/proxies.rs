@@ -47,31 +47,65 @@ impl Proxies {
     /// The client behind `peer`, which is trusted, by the headers of its request; `peer` itself if it names none, or if
     /// what counts cannot be read. A client without a known port has port 0.
     pub(crate) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
-        let (name, address_of): (_, fn(&str) -> Option<SocketAddr>) = match self.header {
-            ForwardedHeader::XForwardedFor => (X_FORWARDED_FOR, address),
-            ForwardedHeader::Forwarded => (FORWARDED, forwarded_for),
+        let name = match self.header {
+            ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
+            ForwardedHeader::Forwarded => FORWARDED,
         };
-        let mut hops = Vec::new();
-        for value in headers.get_all(&name) {
-            let Ok(value) = value.to_str() else {
-                tracing::debug!(remote_addr = %peer, header = %name, "the header of a proxy is no text: its own address counts");
-                return peer;
-            };
-            hops.extend(split(value, ','));
-        }
         let mut client = peer;
-        for hop in hops.into_iter().rev().filter(|hop| !hop.is_empty()) {
-            let Some(named) = address_of(hop) else {
-                tracing::debug!(remote_addr = %peer, header = %name, hop, "the header of a proxy names no address: its own counts");
-                return peer;
-            };
-            client = named;
-            if !self.trust_address(named.ip()) {
-                break;
+        for value in headers.get_all(&name).iter().rev() {
+            // Of any bytes: those of the client must not make what the proxy wrote behind them unreadable.
+            let value = String::from_utf8_lossy(value.as_bytes());
+            for hop in self.hops(&value).into_iter().filter(|hop| !hop.is_empty()) {
+                let Some(named) = self.address_of(hop) else {
+                    tracing::debug!(remote_addr = %peer, header = %name, hop, "the header of a proxy names no address: its own counts");
+                    return peer;
+                };
+                client = named;
+                if !self.trust_address(named.ip()) {
+                    return client;
+                }
             }
         }
         client
     }
+
+    /// What each proxy has added to the header, the nearest one first.
+    fn hops<'v>(&self, value: &'v str) -> Vec<&'v str> {
+        match self.header {
+            ForwardedHeader::XForwardedFor => value.rsplit(',').map(str::trim).collect(),
+            ForwardedHeader::Forwarded => elements(value),
+        }
+    }
+
+    fn address_of(&self, hop: &str) -> Option<SocketAddr> {
+        match self.header {
+            ForwardedHeader::XForwardedFor => address(hop),
+            ForwardedHeader::Forwarded => forwarded_for(hop),
+        }
+    }
+}
+
+/// The elements of `Forwarded` from the last to the first; a comma in quotes separates none. They are read from the right,
+/// where the proxies write: a quote that the client has left open must not take in what was written behind it.
+fn elements(value: &str) -> Vec<&str> {
+    let is_escaped = |at: usize| {
+        let before = value.as_bytes()[..at].iter().rev();
+        before.take_while(|byte| **byte == b'\\').count() % 2 == 1
+    };
+    let (mut end, mut is_quoted) = (value.len(), false);
+    let mut elements = Vec::new();
+    for (at, byte) in value.bytes().enumerate().rev() {
+        match byte {
+            b'"' if !is_escaped(at) => is_quoted = !is_quoted,
+            b',' if !is_quoted => {
+                elements.push(value[at + 1..end].trim());
+                end = at;
+            }
+            _ => {}
+        }
+    }
+    elements.push(value[..end].trim());
+    elements
 }
 
 /// The address of `for=` in an element of `Forwarded` (RFC 7239 section 4). One that is hidden is none.
@@ -101,6 +135,11 @@ mod tests {
     use super::*;
 
     fn client(header: ForwardedHeader, values: &[&str]) -> String {
+        let values: Vec<_> = values.iter().map(|value| value.as_bytes().to_vec()).collect();
+        client_of_bytes(header, &values)
+    }
+
+    fn client_of_bytes(header: ForwardedHeader, values: &[Vec<u8>]) -> String {
         let proxies = Proxies {
             trusted: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8:ff::/48".parse().unwrap()],
             header,
@@ -112,7 +151,7 @@ mod tests {
             ForwardedHeader::Forwarded => FORWARDED,
         };
         for value in values {
-            headers.append(&name, HeaderValue::from_str(value).unwrap());
+            headers.append(&name, HeaderValue::from_bytes(value).unwrap());
         }
         let peer = "10.1.2.3:4567".parse().unwrap();
         assert!(proxies.trust(peer));
@@ -161,6 +200,43 @@ mod tests {
         ];
         for (values, expected) in cases {
             assert_eq!(client(ForwardedHeader::Forwarded, values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_the_client_sends_hides_or_changes_what_the_proxy_writes_behind_it() {
+        let sent: [&[u8]; 7] = [
+            b"\"",
+            b"198.51.100.9, \"",
+            b"for=198.51.100.9;x=\"",
+            b"for=198.51.100.9;x=\"a\\",
+            b"for=\"198.51.100.9\";x=\"\\\"",
+            b"\xff",
+            b"for=198.51.100.9;x=\"\xc3",
+        ];
+        for sent in sent {
+            for (header, written) in [
+                (ForwardedHeader::XForwardedFor, &b"192.0.2.1"[..]),
+                (ForwardedHeader::Forwarded, b"for=192.0.2.1"),
+                (ForwardedHeader::Forwarded, b"for=\"192.0.2.1:80\";proto=https"),
+                (
+                    ForwardedHeader::Forwarded,
+                    b"host=\"a\\\",for=10.0.0.1;b=\\\"\";for=192.0.2.1",
+                ),
+            ] {
+                // The proxy adds to the line that is there, or adds a line.
+                for lines in [
+                    vec![[sent, b", ", written].concat()],
+                    vec![sent.to_vec(), written.to_vec()],
+                ] {
+                    let client = client_of_bytes(header, &lines);
+                    assert!(
+                        client.starts_with("192.0.2.1:"),
+                        "{}: {client}",
+                        sent.escape_ascii()
+                    );
+                }
+            }
         }
     }
 

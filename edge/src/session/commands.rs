@@ -23,12 +23,11 @@ use crate::config::{Delivery, Namespace, SlowConsumer};
 use crate::identity::Identity;
 use crate::metrics::meters::UNKNOWN_COMMAND;
 use crate::outbox::Outbox;
-use crate::socket::Socket;
 use crate::telemetry::traces::Span;
 use crate::worker::Worker;
 
 /// When a client should try again after `unavailable`, in milliseconds.
-pub(super) const RETRY_AFTER_MS: u32 = 2000;
+pub(crate) const RETRY_AFTER_MS: u32 = 2000;
 
 /// How long a stream has to acknowledge a publication.
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,12 +43,16 @@ pub(super) async fn execute(session: &Rc<Session>, worker: &Rc<Worker>, commands
         if index > 0 {
             pace::next_command(session, worker).await;
         }
-        if let Socket::None = session.socket
-            && session.outbox.borrow().bytes() >= limit
-        {
+        if session.is_one_answer() {
             // Nobody writes from it before the request is done.
-            refuse(session, too_much(&command, limit));
-            continue;
+            let (has, most) = {
+                let outbox = session.outbox.borrow();
+                (outbox.bytes(), outbox.allowance(limit))
+            };
+            if has >= most {
+                refuse(session, too_much(&command, most));
+                continue;
+            }
         }
         room(session, limit, Outbox::bytes).await;
         if session.is_ending() {
@@ -97,11 +100,15 @@ fn too_much(command: &Decoded, limit: usize) -> ErrorMessage {
 
 /// Waits until less than `limit` of what `measure` counts is in the outbox, or less than there is memory for, and writes
 /// from it meanwhile: a few bytes of commands may have megabytes of answers, and who does not read them does not get to
-/// ask more.
+/// ask more. For a session of one request it waits for ever, since nobody writes from it before it is done.
 pub(super) async fn room(session: &Session, limit: usize, measure: fn(&Outbox) -> usize) {
     poll_fn(|context| {
         let is_full = |outbox: &Outbox| measure(outbox) >= outbox.allowance(limit);
         while !session.is_ending() && is_full(&session.outbox.borrow()) {
+            if session.is_one_answer() {
+                session.full.set(true);
+                return Poll::Pending;
+            }
             if session.socket.poll_write_ready(context).is_pending() {
                 return Poll::Pending;
             }

@@ -23,6 +23,9 @@ use crate::worker::{Worker, leaving};
 /// How long a poll that may not wait for news reads what is stored.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Most commands of one request: the rate of commands is one of each session, and each request has one of its own.
+const MOST_COMMANDS: usize = 64;
+
 /// What begins a message that is no news: it answers the request itself.
 const QUIET: [&[u8]; 3] = [
     br#"{"type":"connected""#,
@@ -64,7 +67,11 @@ pub(crate) async fn poll(
             Poll::Pending
         }
     });
-    let places = places.await;
+    let mut places = places.await;
+    if session.is_cut() {
+        // It does not get what has waited for it.
+        places.0.fill(None);
+    }
     let mut body = br#"{"messages":["#.to_vec();
     session.take_messages(worker, &start.channels, &places, &mut body);
     body.extend_from_slice(br#"],"cursor":""#);
@@ -77,7 +84,12 @@ pub(crate) async fn poll(
 
 /// Carries out the commands of one request and gives the answers, as a JSON array.
 pub(crate) async fn commands(session: &Rc<Session>, worker: &Rc<Worker>, body: &[u8]) -> Vec<u8> {
-    let decoded = session.encoding.codec.decode_commands(body);
+    let mut decoded = session.encoding.codec.decode_commands(body);
+    if decoded.len() > MOST_COMMANDS {
+        let message =
+            format!("a request holds at most {MOST_COMMANDS} commands: send the others in another one");
+        decoded = vec![Err(ErrorMessage::new(ErrorCode::Limit, message))];
+    }
     carry_out(session, worker, decoded.into_iter().map(without_stream).collect()).await;
     let mut answers = vec![b'['];
     session.take_messages(worker, &[], &Places::default(), &mut answers);
@@ -133,7 +145,7 @@ async fn carry_out(session: &Rc<Session>, worker: &Rc<Worker>, commands: Vec<Dec
 }
 
 impl Session {
-    /// Goes on until it is enough, or the answer is large enough, or the session ends.
+    /// Goes on until it is enough, or the answer is large enough or takes no more, or the session ends.
     fn poll_until(
         &self,
         is_enough: fn(&Self) -> bool,
@@ -142,8 +154,7 @@ impl Session {
     ) -> Poll<()> {
         self.waker.set(Some(context.waker().clone()));
         catch_up.poll(context);
-        // Where reading on stops to wait for room.
-        let is_full = self.outbox.borrow().bytes() >= STORED_BYTES / 2;
+        let is_full = self.full.get() || self.outbox.borrow().bytes() >= STORED_BYTES / 2;
         if is_full || self.is_ending() || is_enough(self) {
             Poll::Ready(())
         } else {
@@ -163,10 +174,17 @@ impl Session {
         self.outbox.borrow().has_news(is_news)
     }
 
+    fn is_cut(&self) -> bool {
+        matches!(self.end.get(), Some(End::Cut(..)))
+    }
+
     /// Ends the session and writes what it was told behind `body`, with commas between: last where it stands, and why it
     /// ends if it is not that the request is done.
     fn take_messages(&self, worker: &Worker, channels: &[Channel], places: &Places, body: &mut Vec<u8>) {
         leave(self, worker);
+        if self.is_cut() {
+            self.outbox.borrow_mut().clear();
+        }
         let mut events = self.outbox.borrow_mut().take_all(self.encoding);
         for (channel, place) in channels.iter().zip(&places.0) {
             if let Some(place) = place {

@@ -170,7 +170,7 @@ async fn decide(
             return Beginning::Refused(error, end);
         }
     };
-    match hook::admit(session, worker, identity, None, span).await {
+    match admitted(session, worker, identity, None, span).await {
         // A hook may grant something to whom it does not name.
         Ok(identity)
             if identity.is_anonymous()
@@ -182,6 +182,29 @@ async fn decide(
         Ok(identity) => Beginning::Known(identity),
         Err((error, end)) => Beginning::Refused(error, end),
     }
+}
+
+/// Who a client is in the end that is `identity` by what it brought itself: a hook may know more of it, and whether its
+/// token is revoked has to be known.
+///
+/// # Errors
+/// What the client is told instead, and how its session then ends.
+async fn admitted(
+    session: &Session,
+    worker: &Worker,
+    identity: Rc<Identity>,
+    client: Option<&str>,
+    span: &Span,
+) -> Result<Rc<Identity>, (ErrorMessage, End)> {
+    let identity = hook::admit(session, worker, identity, client, span).await?;
+    if !identity.is_anonymous() {
+        let known = worker.revocations_are_known().await;
+        known.map_err(|error| {
+            let end = refused(error.code);
+            (error, end)
+        })?;
+    }
+    Ok(identity)
 }
 
 /// Carries out `connect`: who is anonymous becomes somebody, once. The channels that the server joins for it.
@@ -214,7 +237,7 @@ pub(super) async fn connect(
     let admitted = match identified {
         Ok(identity) => {
             let client = connect.client.as_deref();
-            hook::admit(session, worker, identity, client, &Span::default()).await
+            admitted(session, worker, identity, client, &Span::default()).await
         }
         Err(error) => {
             let end = refused(error.code);
@@ -255,7 +278,7 @@ pub(super) async fn refresh(
         return Err(ErrorMessage::new(ErrorCode::Unauthenticated, message));
     }
     let identity = worker.identify(&Secret::new(refresh.token)).await?;
-    let admitted = hook::admit(session, worker, identity, None, &Span::default()).await;
+    let admitted = admitted(session, worker, identity, None, &Span::default()).await;
     let identity = admitted.map_err(|(error, _)| error)?;
     if identity.user != before.user {
         let message = "the token is another user's: connect again to change the user";
@@ -341,10 +364,11 @@ impl Session {
             }
             Due::Expiry(at) if now >= at => {
                 self.due.set(Due::Grace(at.saturating_add(grace.as_secs())));
-                let message = format!(
-                    "the token has expired: send `refresh` within {} s",
-                    grace.as_secs()
-                );
+                let advice = match self.encoding.is_events() {
+                    true => "ask again with a new one",
+                    false => "send `refresh`",
+                };
+                let message = format!("the token has expired: {advice} within {} s", grace.as_secs());
                 let expired = ErrorMessage::new(ErrorCode::TokenExpired, message);
                 self.push_message(self.encoding.encode(&Push::Error(expired).into()));
             }

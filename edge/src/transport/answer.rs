@@ -4,13 +4,18 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use tailwater_protocol::codec::Codec;
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 use tailwater_protocol::push::Push;
 
 use crate::http::Reply;
+use crate::limits;
+use crate::metrics::meters::Handshake;
 use crate::upgrade::Refusal;
+use crate::worker::Worker;
 
 /// A response of JSON.
 pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Reply {
@@ -38,12 +43,25 @@ pub(crate) fn error(error: ErrorMessage) -> Reply {
     response
 }
 
-/// The response to a page that may not connect.
-pub(crate) fn foreign_origin() -> Reply {
-    error(ErrorMessage::new(
+/// The last response on its connection: who goes on must connect again, which is counted.
+pub(crate) fn last(mut response: Reply) -> Reply {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
+}
+
+/// The response to a client that is over a limit.
+pub(crate) fn over(refusal: limits::refusal::Refusal) -> Reply {
+    last(error(refusal.error()))
+}
+
+/// The response to a page that may not connect, which is counted.
+pub(crate) fn foreign_origin(worker: &Worker) -> Reply {
+    worker.meters().handshakes.of(Handshake::Forbidden).add(1);
+    last(error(ErrorMessage::new(
         ErrorCode::Forbidden,
         Refusal::Origin.to_string(),
-    ))
+    )))
 }
 
 /// The status that says the same as a code (RFC 9110 section 15, RFC 6585 section 4).

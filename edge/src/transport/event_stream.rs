@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, StatusCode};
 use tailwater_broker::trace::TraceHeaders;
@@ -20,7 +20,7 @@ use tailwater_protocol::push::Push;
 use super::query::Query;
 use super::{answer, origin, query};
 use crate::config::Secret;
-use crate::http::{Agreed, Caller, Reply, Transport, Visit, only};
+use crate::http::{Agreed, Caller, Reply, Transport, Visitor, only};
 use crate::session::{End, Session, identify};
 use crate::worker::Worker;
 
@@ -54,34 +54,29 @@ impl StreamRequest {
 pub(crate) fn accept(
     worker: &Worker,
     request: &Request<Incoming>,
-    visit: &Visit,
+    client: Visitor,
     agreed: &RefCell<Option<Agreed>>,
 ) -> Reply {
     let headers = request.headers();
     if !worker.limits().origins().allow(headers) {
-        return answer::foreign_origin();
+        return answer::foreign_origin(worker);
     }
-    let refused = match *request.method() {
-        Method::GET => match visit.client(worker, headers) {
-            Ok(client) => match read(worker, request) {
-                Ok(query) => {
-                    agreed.replace(Some(Agreed {
-                        transport: Transport::Events(Box::new(StreamRequest {
-                            query,
-                            shared: origin::headers(headers).collect(),
-                        })),
-                        caller: Caller::of(worker, request, client),
-                    }));
-                    let mut end = answer::json(StatusCode::OK, "");
-                    end.headers_mut()
-                        .insert(CONNECTION, HeaderValue::from_static("close"));
-                    return end;
-                }
-                Err(error) => answer::error(error),
-            },
-            Err(refusal) => answer::error(refusal.error()),
+    let refused = match (request.method(), client) {
+        (_, Err(refusal)) => answer::over(refusal),
+        (&Method::GET, Ok(client)) => match read(worker, request) {
+            Ok(query) => {
+                agreed.replace(Some(Agreed {
+                    transport: Transport::Events(Box::new(StreamRequest {
+                        query,
+                        shared: origin::headers(headers).collect(),
+                    })),
+                    caller: Caller::of(worker, request, client),
+                }));
+                return answer::last(answer::json(StatusCode::OK, ""));
+            }
+            Err(error) => answer::error(error),
         },
-        Method::OPTIONS => return origin::preflight(headers),
+        (&Method::OPTIONS, Ok(_)) => return origin::preflight(headers),
         _ => only("GET"),
     };
     origin::share(refused, headers)

@@ -1,6 +1,7 @@
 //! One request, one answer: `GET /poll`, `POST /command`, `POST /publish`. Each has a session of its own for as long as it
 //! takes.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use tailwater_protocol::push::Push;
 
 use super::{answer, event_stream, origin, query};
 use crate::config::HttpTransport;
-use crate::http::{Caller, Reply, Visit, only};
+use crate::http::{Caller, Reply, Visit, Visitor, only};
+use crate::limits::Place;
 use crate::session::{Session, exchange, identify};
 use crate::socket::Socket;
 use crate::worker::{Entered, Worker};
@@ -27,12 +29,17 @@ pub(crate) async fn answer(
     worker: &Rc<Worker>,
     request: Request<Incoming>,
     transport: HttpTransport,
+    client: Visitor,
     visit: &Visit,
 ) -> Reply {
     let headers = request.headers().clone();
     if !worker.limits().origins().allow(&headers) {
-        return answer::foreign_origin();
+        return answer::foreign_origin(worker);
     }
+    let client = match client {
+        Ok(client) => client,
+        Err(refusal) => return origin::share(answer::over(refusal), &headers),
+    };
     let method = match transport {
         HttpTransport::Poll | HttpTransport::Sse => Method::GET,
         HttpTransport::Command | HttpTransport::Publish => Method::POST,
@@ -41,7 +48,7 @@ pub(crate) async fn answer(
         return origin::preflight(&headers);
     }
     let answered = if *request.method() == method {
-        exchanged(worker, request, transport, visit).await
+        exchanged(worker, request, transport, client, visit).await
     } else if method == Method::GET {
         only("GET")
     } else {
@@ -54,12 +61,9 @@ async fn exchanged(
     worker: &Rc<Worker>,
     request: Request<Incoming>,
     transport: HttpTransport,
+    client: Option<(SocketAddr, Place)>,
     visit: &Visit,
 ) -> Reply {
-    let client = match visit.client(worker, request.headers()) {
-        Ok(client) => client,
-        Err(refusal) => return answer::error(refusal.error()),
-    };
     let caller = Caller::of(worker, &request, client);
     let remote_addr = caller.client.as_ref().map_or(visit.peer, |(client, _)| *client);
     let entered = Entered::new(

@@ -1,7 +1,8 @@
-//! What proxies say of their clients, of any bytes: no panic, and the address that counts is not one of a trusted proxy unless
-//! nobody else was named.
+//! What proxies say of their clients, of any bytes: no panic, and whatever a client has sent, what the proxy writes behind
+//! it counts.
 
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 
 use tailwater_edge::fuzz::{forwarded, read_proxy_header};
 use tokio::runtime::{Builder, Runtime};
@@ -18,5 +19,10 @@ pub(crate) fn feed(input: &[u8]) {
     }
     for client in forwarded(input).into_iter().flatten() {
         assert_eq!(client.ip(), client.ip().to_canonical());
+    }
+    for (header, written) in [&b", for=192.0.2.1"[..], b", 192.0.2.1"].into_iter().enumerate() {
+        if let Some(clients) = forwarded(&[input, written].concat()) {
+            assert_eq!(clients[header].ip(), Ipv4Addr::new(192, 0, 2, 1));
+        }
     }
 }

@@ -48,6 +48,8 @@ pub enum Attack {
     Noise,
     /// Sends pings without a pause.
     Pings,
+    /// Sends requests over HTTP without a pause, on connections that stay.
+    Requests,
 }
 
 impl Attack {
@@ -68,6 +70,7 @@ impl Attack {
             Self::Tokens => "tokens",
             Self::Noise => "noise",
             Self::Pings => "pings",
+            Self::Requests => "requests",
         }
     }
 
@@ -127,6 +130,7 @@ impl Attack {
                 until_the_end(&mut stream).await
             }
             Self::Handshakes => shake(&mut stream, &[]).await,
+            Self::Requests => self.in_session(&mut stream).await,
             _ => {
                 shake(&mut stream, &[]).await?;
                 self.in_session(&mut stream).await
@@ -185,6 +189,16 @@ impl Attack {
                 frame(0x81, subscribe.to_string().as_bytes())
             }
             Self::Pings => frame(0x89, b"are you there?").repeat(64),
+            Self::Requests => {
+                let path = if number.is_multiple_of(2) {
+                    "nothing"
+                } else {
+                    "poll?channel=open.a&wait=0"
+                };
+                format!("GET /{path} HTTP/1.1\r\nHost: edge\r\n\r\n")
+                    .repeat(32)
+                    .into()
+            }
             // A fragment of a message that never ends, or the head of one of a gigabyte.
             _ if number.is_multiple_of(2) => frame(if number == 0 { 0x01 } else { 0x00 }, &[b'x'; 1000]),
             _ => {

@@ -58,8 +58,33 @@ async fn commands_are_answered_as_over_a_websocket() {
 }
 
 #[tokio::test]
+async fn a_request_with_more_than_64_commands_is_refused_as_a_whole() {
+    let (_nats, edge) = edge("").await;
+    let ping = |id| json!({"type": "ping", "id": id});
+    for (count, expected) in [(64, 64), (65, 1), (1025, 1)] {
+        let commands: Value = (0..count).map(ping).collect();
+        let (status, _, answers) = ask(&edge, "POST /command", &[], &commands.to_string()).await;
+        let answers = answers.as_array().expect("a list");
+        assert_eq!((status, answers.len()), (200, expected), "{count}");
+        let last = answers.last().expect("an answer");
+        match expected {
+            1 => assert_eq!(last["code"], "limit", "{last}"),
+            _ => assert_eq!(last["type"], "pong", "{last}"),
+        }
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn answers_to_one_request_are_bounded_and_what_is_left_out_is_said() {
-    let (nats, edge) = edge("[outbox]\nmax_bytes = 4096\n").await;
+    // What one may have, and what is left for all of them.
+    for bound in ["max_bytes = 4096", "max_total_bytes = 12288"] {
+        bounded_answers(&format!("[outbox]\n{bound}\n")).await;
+    }
+}
+
+async fn bounded_answers(bound: &str) {
+    let (nats, edge) = edge(bound).await;
     let publisher = Publisher::connect(nats.url()).await;
     publisher.store("d.1", json!("x".repeat(3000)).to_string()).await;
     let history = |id| json!({"type": "history", "id": id, "channel": "d.1"});

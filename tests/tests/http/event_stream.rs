@@ -156,7 +156,10 @@ async fn the_client_is_told_why_its_stream_ends() {
         .await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert_eq!(revoked.next_of("close").await["code"], 4410);
-    assert_eq!(expiring.next_of("error").await["code"], "token_expired");
+    let expired = expiring.next_of("error").await;
+    assert_eq!(expired["code"], "token_expired");
+    let advice = expired["message"].as_str().expect("text");
+    assert!(advice.contains("ask again with a new one"), "{advice}");
     assert_eq!(expiring.next_of("close").await["code"], 4401);
     let mut drained = stream(&edge, "channel=live.a").await;
     drained.next_of("subscribed").await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tailwater_tests::durable::Publisher;
-use tailwater_tests::{Edge, RawSocket};
+use tailwater_tests::{Edge, RawSocket, Service, eventually};
 
 use super::{answered, ask, ask_on, edge, listed, of, poll, sessions};
 
@@ -47,6 +47,41 @@ async fn a_poll_that_may_not_wait_brings_what_is_stored_in_parts_that_are_bounde
 }
 
 #[tokio::test]
+async fn a_poll_brings_what_fits_at_once_though_what_follows_does_not() {
+    // What one may have, and what is left for all of them.
+    for (bound, sizes) in [
+        ("", [20_000, 60_000, 20_000]),
+        ("[outbox]\nmax_total_bytes = 12288\n", [3000, 3000, 3000]),
+    ] {
+        let (nats, edge) = edge(bound).await;
+        let publisher = Publisher::connect(nats.url()).await;
+        for size in sizes {
+            publisher.store("d.1", json!("x".repeat(size)).to_string()).await;
+        }
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        let started = Instant::now();
+        while seen.len() < sizes.len() {
+            let (messages, next) = poll(
+                &edge,
+                &format!("channel=d.1&since=beginning&wait=10&cursor={cursor}"),
+            )
+            .await;
+            let updates = of(&messages, "update").into_iter();
+            seen.extend(updates.map(|update| update["payload"].as_str().expect("text").len()));
+            cursor = next;
+        }
+        assert_eq!(seen, sizes);
+        let (messages, _) = poll(&edge, "channel=d.1&since=beginning&channel=d.2&wait=0").await;
+        assert_eq!(of(&messages, "subscribed").len(), 2, "{messages:?}");
+        assert!(
+            started.elapsed() < Duration::from_secs(4),
+            "nothing has to be waited for"
+        );
+        edge.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_long_poll_is_answered_when_there_is_news_and_not_before() {
     let (nats, edge) = edge("").await;
     let publisher = Publisher::connect(nats.url()).await;
@@ -65,7 +100,7 @@ async fn a_long_poll_is_answered_when_there_is_news_and_not_before() {
         socket.send(line.as_bytes()).await;
         sessions(&edge, 1).await;
         let subscribed = async || (listed(&edge, "").await[0]["subscriptions"] == 2).then_some(());
-        tailwater_tests::eventually("it has subscribed", subscribed).await;
+        eventually("it has subscribed", subscribed).await;
         publisher
             .client()
             .publish(channel, "7".into())
@@ -137,6 +172,47 @@ async fn polls_on_one_connection_last_longer_than_requests_may() {
         let (status, _, body) = ask_on(&mut socket, "GET /poll?channel=live.a&wait=4", &[], "").await;
         assert_eq!(status, 200, "{body}");
     }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_poll_that_is_ended_from_outside_brings_nothing_that_waited_and_the_place_where_its_client_stood() {
+    let hooked = "[namespace.hooked]\nchannels = \"hooked.>\"\nanonymous = true\nsubscribe_hook = true\n\
+                  [hook.subscribe]\nsubject = \"_hooks.subscribe\"\ntimeout_ms = 60000\n";
+    let (nats, edge) = edge(hooked).await;
+    // What is stored waits for the second channel, about which nobody decides.
+    let _silent = Service::start(&nats, "_hooks.subscribe", |_| None).await;
+    let publisher = Publisher::connect(nats.url()).await;
+    let first = publisher.store("d.1", "1").await;
+    publisher.store("d.1", "2").await;
+    let (_, cursor) = poll(&edge, "channel=d.1&since=last:2&wait=0").await;
+    let cursor = cursor.replace(&format!(".{}", first + 1), &format!(".{first}"));
+    let mut socket = RawSocket::open(edge.server().public_addr()).await;
+    let line = format!("GET /poll?channel=d.1&channel=hooked.a&cursor={cursor} HTTP/1.1");
+    socket
+        .send(format!("{line}\r\nHost: edge\r\n\r\n").as_bytes())
+        .await;
+    let waits = eventually("the publication waits", async || {
+        let sessions = listed(&edge, "").await;
+        let session = sessions.first()?;
+        let is_read = session["subscriptions"] == 1 && session["behind"] == 0;
+        is_read.then(|| session["id"].as_str().expect("text").to_owned())
+    });
+    let session = waits.await;
+    let mut operator = RawSocket::open(edge.server().admin_addr()).await;
+    let line = format!("DELETE /sessions/{session} HTTP/1.1");
+    let head = operator.request(&line, &["Host: localhost"]).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let head = socket.head().await;
+    let body: Value = serde_json::from_str(&socket.body(&head).await).expect("JSON");
+    let (messages, place) = answered(&body);
+    let [close] = &messages[..] else {
+        panic!("nothing but the close: {messages:?}")
+    };
+    assert_eq!((&close["type"], &close["code"]), (&json!("close"), &json!(4410)));
+    let query = format!("channel=d.1&wait=0&cursor={}", place.trim_end_matches(','));
+    let (messages, _) = poll(&edge, &query).await;
+    assert_eq!(of(&messages, "update")[0]["payload"], 2, "{messages:?}");
     edge.stop().await;
 }
 

@@ -24,6 +24,37 @@ async fn what_is_not_named_is_not_served_and_all_are_siblings_of_the_websocket()
 }
 
 #[tokio::test]
+async fn who_asks_again_and_again_on_one_connection_is_sent_away_whatever_it_asks() {
+    let config = format!("{CHANNELS}[limits]\nhandshakes_per_address_per_sec = 2\nburst_secs = 1\n");
+    for (line, header, last) in [
+        ("GET /nothing", "X-Any: 1", 429),
+        ("GET /ws", "X-Any: 1", 429),
+        ("DELETE /publish", "X-Any: 1", 429),
+        ("OPTIONS /poll", "Origin: http://edge", 429),
+        ("GET /sse", "X-Any: 1", 429),
+        (
+            "GET /poll?channel=live.a&wait=0",
+            "Origin: http://evil.example",
+            403,
+        ),
+        ("GET /sse?channel=live.a", "Origin: http://evil.example", 403),
+    ] {
+        let edge = Edge::start_unconnected("nats://127.0.0.1:1", &config).await;
+        let mut socket = RawSocket::open(edge.server().public_addr()).await;
+        let mut ended = None;
+        for _ in 0..20 {
+            let (status, head, _) = ask_on(&mut socket, line, &[header], "").await;
+            if head.contains("connection: close") {
+                ended = Some(status);
+                break;
+            }
+        }
+        assert_eq!(ended, Some(last), "{line}, {header}");
+        edge.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn requests_count_as_connections_of_their_address() {
     let (_nats, edge) = edge("[limits]\nhandshakes_per_address_per_sec = 2\nburst_secs = 1\n").await;
     // A connection that stays makes no difference.

@@ -113,16 +113,22 @@ async fn each_handshake_is_counted_by_how_it_ended() {
     let nats = NatsServer::start().await;
     let limits = "[limits]\nhandshakes_per_address_per_sec = 1\nburst_secs = 5\n";
     let edge = Edge::start_with(nats.url(), &format!("{OPEN}{limits}")).await;
-    let attempt = async |more: &[&str]| {
+    let ask = async |path: &str, more: &[&str]| {
         let mut socket = RawSocket::open(edge.server().public_addr()).await;
-        let response = socket
-            .request("GET /ws HTTP/1.1", &[&HANDSHAKE[..], more].concat())
-            .await;
+        let headers = [&HANDSHAKE[..], more].concat();
+        let response = socket.request(&format!("GET {path} HTTP/1.1"), &headers).await;
         (response[9..12].to_owned(), socket)
     };
+    let attempt = async |more: &[&str]| ask("/ws", more).await;
     let (accepted, _socket) = attempt(&[]).await;
     assert_eq!(accepted, "101");
-    assert_eq!(attempt(&["Origin: https://elsewhere.example"]).await.0, "403");
+    for path in ["/ws", "/sse?channel=a", "/poll?channel=a"] {
+        assert_eq!(
+            ask(path, &["Origin: https://elsewhere.example"]).await.0,
+            "403",
+            "{path}"
+        );
+    }
     assert_eq!(attempt(&["Sec-WebSocket-Protocol: soap"]).await.0, "400");
     while attempt(&[]).await.0 != "429" {}
     let scrape = Scrape::of(&edge).await;
@@ -130,7 +136,7 @@ async fn each_handshake_is_counted_by_how_it_ended() {
     assert!(count("accepted") >= 1.0);
     assert_eq!(
         (count("forbidden"), count("bad_request"), count("rate_limited")),
-        (1.0, 1.0, 1.0)
+        (3.0, 1.0, 1.0)
     );
     assert_eq!(
         (

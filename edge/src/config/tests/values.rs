@@ -50,6 +50,14 @@ fn other_values_are_refused_with_what_to_write() {
             "18: `websocket.path` is `/sse`, which is another route: choose another one, such as `/ws`",
         ),
         (
+            "websocket.path = \"/command\"",
+            "18: `websocket.path` is `/command`, which is another route: choose another one, such as `/ws`",
+        ),
+        (
+            "websocket.path = \"/realtime/poll\"",
+            "18: `websocket.path` is `/realtime/poll`, which is another route: choose another one, such as `/ws`",
+        ),
+        (
             "log.level = \"inof\"",
             "13: `log.level` holds `inof`, which is no level: use off, error, warn, info, debug, trace, or `MODULE=LEVEL`; did you mean `info`?",
         ),

@@ -88,7 +88,15 @@ async fn the_audience_must_be_ours_in_every_form() {
         refused(with(json!({"aud": aud}), ours).await, &TokenError::Audience);
     }
     // A token for somebody is not for anybody.
-    refused(plain(json!({"aud": "edge"})).await, &TokenError::Audience);
+    for aud in [
+        json!("edge"),
+        json!(["edge"]),
+        json!([]),
+        json!(7),
+        json!({"edge": 1}),
+    ] {
+        refused(plain(json!({"aud": aud})).await, &TokenError::Audience);
+    }
     assert!(plain(json!({"aud": null})).await.is_ok());
 }
 
