@@ -12,7 +12,7 @@ export type * from "./api.js";
 export type { Backoff } from "./backoff.js";
 export type { Codec } from "./codec.js";
 export type { ErrorCode } from "./error.js";
-export type { History, HistoryOptions, Lost, LostReason, Position, Publication, Published, Since, Subscribed, Update, } from "./messages.js";
+export type { ErrorMessage, History, HistoryOptions, Lost, LostReason, Position, Publication, Published, Since, Subscribed, Update, } from "./messages.js";
 export type { State } from "./state.js";
 export type { Transport, TransportName } from "./transport.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";
@@ -51,7 +51,7 @@ export interface ConnectOptions {
 }
 /** How a command is carried out. */
 export interface CommandOptions {
-    /** How long it may take, waiting for a connection included: 30,000 if absent. */
+    /** How long it may take, waiting for a connection included: 30,000 if absent, at most 2,147,483,647. */
     timeoutMs?: number | undefined;
     /** Gives it up; the promise is rejected with the signal's reason. */
     signal?: AbortSignal | undefined;
@@ -127,10 +127,7 @@ export interface Tailwater {
     request<T = unknown>(channel: string, payload: unknown, options?: CommandOptions): Promise<T>;
     /** A page of what a durable channel stores. */
     history<T = unknown>(channel: string, options?: HistoryOptions & CommandOptions): Promise<History<T>>;
-    /**
-     * The last value of each subject of a durable channel: one of an exact channel, at most 1,000 of a pattern. With a
-     * `signal` it may take as long as that allows.
-     */
+    /** The last value of each subject of a durable channel: one of an exact channel, at most 1,000 of a pattern. */
     latest<T = unknown>(channel: string, options?: CommandOptions): Promise<Update<T>[]>;
     /** Ends the connection and all subscriptions; commands under way are rejected with the code `closed`. */
     close(): void;
@@ -156,14 +153,17 @@ export interface Codec {
 
 // error.d.ts
 
-/** Codes of the server's `error` messages, and three of the client's own. */
-export type ErrorCode = "bad_message" | "unknown_type" | "unauthenticated" | "token_expired" | "forbidden" | "no_such_channel" | "limit" | "rate_limited" | "unavailable" | "no_responders" | "timeout" | "too_large" | "not_durable" | "bad_cursor" | "internal"
+import type { ErrorMessage } from "./messages.js";
+/** Codes of the server's `error` messages, and four of the client's own. */
+export type ErrorCode = "bad_message" | "unknown_type" | "unauthenticated" | "token_expired" | "forbidden" | "no_such_channel" | "limit" | "rate_limited" | "unavailable" | "no_responders" | "service_error" | "timeout" | "too_large" | "not_durable" | "bad_cursor" | "internal"
 /** The connection ended before the answer came, and the command may not be repeated. */
  | "disconnected"
 /** The client was closed, or the server ended the session for good. */
  | "closed"
 /** A subscription with `whenFull: "close"` was not read fast enough. */
- | "overflow" | (string & {});
+ | "overflow"
+/** What was kept of a subscription cannot be read. */
+ | "storage" | (string & {});
 /** Why a command or subscription failed. Program against `code`; the message is for people. */
 export declare class TailwaterError extends Error {
     readonly code: ErrorCode;
@@ -171,7 +171,9 @@ export declare class TailwaterError extends Error {
     readonly channel: string | undefined;
     /** When to try again, in milliseconds. */
     readonly retryAfterMs: number | undefined;
-    constructor(code: ErrorCode, message: string, channel?: string, retryAfterMs?: number);
+    /** What the server said, if it was the server; with `service_error` also what the service behind a `request` said. */
+    readonly answer: ErrorMessage | undefined;
+    constructor(code: ErrorCode, message: string, channel?: string, retryAfterMs?: number, answer?: ErrorMessage);
 }
 
 // messages.d.ts
@@ -274,6 +276,22 @@ export interface Published {
     offset?: number;
     /** It was there already, by the same key. */
     duplicate?: boolean;
+}
+/** The server's `error`. */
+export interface ErrorMessage {
+    type: "error";
+    id?: number;
+    code: string;
+    message: string;
+    channel?: string;
+    retry_after_ms?: number;
+    /** With the code `service_error`: what the service behind a `request` says is wrong, in its own words. */
+    service_error?: {
+        code: string;
+        description: string;
+    };
+    /** With the code `service_error`: what the service sent beside it. */
+    payload?: unknown;
 }
 /** What a page of history is asked for. */
 export interface HistoryOptions {
@@ -473,9 +491,15 @@ export interface ChannelState {
 import type { CursorKeeper } from "./api.js";
 /** Where texts are kept. */
 export interface TextStorage {
-    /** The text that was last set under this key. */
+    /**
+     * The text that was last set under this key. If it throws, the subscription ends with the code `storage`: where to go on
+     * is not known.
+     */
     get(key: string): string | null | undefined | Promise<string | null | undefined>;
-    /** Called at most once a second for each channel, and when the page is hidden. */
+    /**
+     * Called at most once a second for each channel, and when the page is hidden. What it throws is reported as uncaught, and
+     * disturbs nothing here.
+     */
     set(key: string, text: string): unknown;
 }
 /**

@@ -73,11 +73,16 @@ test("a failed deployment says so, with its reason", async ({ page, server, nats
   await openDemo(page, server);
   const id = freshName("api");
   const card = await publishUntilSeen(page, nats, status(id, { phase: "push", progress: 0.5 }));
+  // The end of a simulated deployment may take its place at any time.
+  await page.locator("#announce").evaluate((region) => {
+    globalThis.announced = [];
+    new MutationObserver(() => announced.push(region.textContent)).observe(region, { childList: true });
+  });
   await nats.publish(`deployments.${id}.status`, status(id, { phase: "failed", progress: 0.5, message: "registry refused the image" }));
   await expect(card.locator(".badge")).toHaveText("Failed");
   await expect(card).toContainText("registry refused the image");
   await expect(card.locator('.step[data-state="broken"]')).toHaveText("Push");
-  await expect(page.locator("#announce")).toContainText("failed");
+  await expect.poll(() => page.evaluate(() => announced)).toContain(`${id} v1.42.0 failed`);
 });
 
 test("a click on a card shows its log alone, a second click shows all", async ({ page, server, nats }) => {

@@ -104,5 +104,6 @@ async fn connect(address: SocketAddr, target: &str, headers: &[String], last_id:
     let head = socket.request(&format!("GET {target} HTTP/1.1"), &all).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(head.contains("\r\ncontent-type: text/event-stream\r\n"), "{head}");
+    assert!(head.contains("\r\ndate: "), "{head}");
     socket
 }

@@ -9,6 +9,7 @@ use tailwater_protocol::channel::Channel;
 use tailwater_protocol::command::{Command, CommandMessage, Publish, Subscribe};
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
 use tailwater_protocol::event_stream::{self, Places};
+use tailwater_protocol::message::ServerBody;
 use tailwater_protocol::push::{Connected, Push};
 use tokio::time::{Instant, timeout_at};
 
@@ -24,7 +25,10 @@ use crate::worker::{Worker, leaving};
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most commands of one request: the rate of commands is one of each session, and each request has one of its own.
-const MOST_COMMANDS: usize = 64;
+const MAX_COMMANDS: usize = 64;
+
+/// The id of the one command of a publication: what else its session is told has none.
+const PUBLISH_ID: u32 = 0;
 
 /// What begins a message that is no news: it answers the request itself.
 const QUIET: [&[u8]; 3] = [
@@ -85,9 +89,9 @@ pub(crate) async fn poll(
 /// Carries out the commands of one request and gives the answers, as a JSON array.
 pub(crate) async fn commands(session: &Rc<Session>, worker: &Rc<Worker>, body: &[u8]) -> Vec<u8> {
     let mut decoded = session.encoding.codec.decode_commands(body);
-    if decoded.len() > MOST_COMMANDS {
+    if decoded.len() > MAX_COMMANDS {
         let message =
-            format!("a request holds at most {MOST_COMMANDS} commands: send the others in another one");
+            format!("a request holds at most {MAX_COMMANDS} commands: send the others in another one");
         decoded = vec![Err(ErrorMessage::new(ErrorCode::Limit, message))];
     }
     carry_out(session, worker, decoded.into_iter().map(without_stream).collect()).await;
@@ -97,16 +101,29 @@ pub(crate) async fn commands(session: &Rc<Session>, worker: &Rc<Worker>, body: &
     answers
 }
 
-/// Publishes, and gives the answer, as JSON.
-pub(crate) async fn publish(session: &Rc<Session>, worker: &Rc<Worker>, publish: Publish) -> Vec<u8> {
+/// Publishes, and gives the answer.
+pub(crate) async fn publish(session: &Rc<Session>, worker: &Rc<Worker>, publish: Publish) -> ServerBody {
     let command = CommandMessage {
-        id: None,
+        id: Some(PUBLISH_ID),
         command: Command::Publish(publish),
     };
     carry_out(session, worker, vec![Ok(command)]).await;
-    let mut answer = Vec::new();
-    session.take_messages(worker, &[], &Places::default(), &mut answer);
-    answer
+    leave(session, worker);
+    let events = session.outbox.borrow_mut().take_all(session.encoding);
+    let decode = |message| session.encoding.codec.decode_server(message).unwrap_or_default();
+    let mut told = event_stream::messages(&events).flat_map(decode);
+    let answer = told.find(|message| message.id == Some(PUBLISH_ID));
+    answer.map_or_else(
+        || {
+            let message = "the session was ended before the answer came: repeat it with the same `key`";
+            let error = ErrorMessage::new(ErrorCode::Unavailable, message);
+            ServerBody::Push(Push::Error(ErrorMessage {
+                retry_after_ms: Some(commands::RETRY_AFTER_MS),
+                ..error
+            }))
+        },
+        |answer| answer.body,
+    )
 }
 
 /// Refuses what is about a stream that lasts.

@@ -1,6 +1,8 @@
 //! What a request over HTTP is answered with: JSON, and where something is wrong the protocol's `error` with a status that
 //! says the same.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::StatusCode;
@@ -82,9 +84,11 @@ pub(crate) fn status(code: ErrorCode) -> StatusCode {
     }
 }
 
-/// The head of a response whose body follows until the connection ends (RFC 9112 section 6.3), with these headers.
+/// The head of a response whose body follows until the connection ends (RFC 9112 section 6.3), with these headers and the
+/// date (RFC 9110 section 6.6.1).
 pub(crate) fn head(status: StatusCode, headers: &hyper::HeaderMap) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let mut head = format!("HTTP/1.1 {status}\r\ndate: {date}\r\n").into_bytes();
     for (name, value) in headers {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");

@@ -12,7 +12,7 @@ use tailwater_protocol::codec::Codec;
 use tailwater_protocol::command::{Key, Publish};
 use tailwater_protocol::encoding::Encoding;
 use tailwater_protocol::error::{ErrorCode, ErrorMessage};
-use tailwater_protocol::message::ServerBody;
+use tailwater_protocol::message::{ServerBody, ServerMessage};
 use tailwater_protocol::payload::Payload;
 use tailwater_protocol::push::Push;
 
@@ -113,16 +113,13 @@ async fn publish(
         Err(error) => return answer::error(error),
     };
     visit.extend(Duration::ZERO);
-    let body = exchange::publish(session, worker, publication).await;
-    // One command has one answer; none, if the session was ended meanwhile.
-    let status = match Codec::Json.decode_server(&body).as_deref() {
-        Ok([message]) => match &message.body {
-            ServerBody::Push(Push::Error(error)) => return answer::error(error.clone()),
-            _ => StatusCode::OK,
-        },
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    answer::json(status, body)
+    match exchange::publish(session, worker, publication).await {
+        ServerBody::Push(Push::Error(error)) => answer::error(ErrorMessage { id: None, ..error }),
+        body => answer::json(
+            StatusCode::OK,
+            Codec::Json.encode(&ServerMessage { id: None, body }),
+        ),
+    }
 }
 
 /// What a request publishes: `channel` and `key` stand in its query, the payload is its body as it is.

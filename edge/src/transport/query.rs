@@ -122,11 +122,11 @@ fn since(text: &str) -> Result<Since, ErrorMessage> {
         return Ok(Since::Beginning);
     }
     if let Some(count) = text.strip_prefix("last:") {
-        let count = count.parse().ok().filter(|count| *count > 0);
-        let message = || bad("`since=last:N` wants a number of publications, at least 1".to_owned());
-        return count.map(Since::Last).ok_or_else(message);
+        let message = |_| bad("`since=last:N` wants a number of publications".to_owned());
+        return count.parse().map(Since::Last).map_err(message);
     }
-    if let Ok(time) = Timestamp::new(text) {
+    // A `+` that is not escaped, as in the offset of a time, is read as a space.
+    if let Ok(time) = Timestamp::new(&text.replace(' ', "+")) {
         return Ok(Since::Time(time));
     }
     text.parse::<Position>().map(Since::Position).map_err(|_| {
@@ -184,6 +184,11 @@ mod tests {
             read("channel=a&since=2026-01-02T03:04:05Z").subscribes,
             [subscribe("a", Some(time))]
         );
+        let with_offset = Since::Time(Timestamp::new("2026-01-02T05:04:05+02:00").unwrap());
+        assert_eq!(
+            read("channel=a&since=2026-01-02T05:04:05+02:00").subscribes,
+            [subscribe("a", Some(with_offset))]
+        );
         assert_eq!(
             read("channel=a&since=17.2-0.5").subscribes,
             [subscribe("a", at("17.2-0.5"))]
@@ -233,7 +238,11 @@ mod tests {
                 ErrorCode::BadMessage,
                 "behind the `channel`",
             ),
-            ("channel=a&since=last:0", ErrorCode::BadMessage, "at least 1"),
+            (
+                "channel=a&since=last:-1",
+                ErrorCode::BadMessage,
+                "a number of publications",
+            ),
             ("channel=a&since=yesterday", ErrorCode::BadCursor, "`since` is"),
             (
                 "channel=a&since=beginning&latest=true",
@@ -251,7 +260,7 @@ mod tests {
             let is_about_one = [
                 "`channel`",
                 "twice",
-                "at least 1",
+                "a number of publications",
                 "`since` is",
                 "choose one",
                 "`latest`",

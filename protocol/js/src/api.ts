@@ -34,7 +34,7 @@ export interface ConnectOptions {
 
 /** How a command is carried out. */
 export interface CommandOptions {
-  /** How long it may take, waiting for a connection included: 30,000 if absent. */
+  /** How long it may take, waiting for a connection included: 30,000 if absent, at most 2,147,483,647. */
   timeoutMs?: number | undefined;
   /** Gives it up; the promise is rejected with the signal's reason. */
   signal?: AbortSignal | undefined;
@@ -128,10 +128,7 @@ export interface Tailwater {
   request<T = unknown>(channel: string, payload: unknown, options?: CommandOptions): Promise<T>;
   /** A page of what a durable channel stores. */
   history<T = unknown>(channel: string, options?: HistoryOptions & CommandOptions): Promise<History<T>>;
-  /**
-   * The last value of each subject of a durable channel: one of an exact channel, at most 1,000 of a pattern. With a
-   * `signal` it may take as long as that allows.
-   */
+  /** The last value of each subject of a durable channel: one of an exact channel, at most 1,000 of a pattern. */
   latest<T = unknown>(channel: string, options?: CommandOptions): Promise<Update<T>[]>;
 
   /** Ends the connection and all subscriptions; commands under way are rejected with the code `closed`. */

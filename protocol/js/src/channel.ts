@@ -119,7 +119,7 @@ export function createChannel(name: string, commands: Commands, backoff: Backoff
     const fromNow = start === "{}";
     if (others && !durable && !fromNow) {
       // Not before whoever subscribes can listen.
-      queueMicrotask(() => fail(joining, new TailwaterError("not_durable", "live channels have no history", name)));
+      queueMicrotask(() => fail(joining, new TailwaterError("not_durable", "the channel is live", name)));
     } else if (others && durable && fromNow) {
       // The others may still be reading what was before, so how far the stream has come is asked for.
       ask({ type: "history", channel: name, limit: 1 }, joining, ({ upto, epoch }: History) =>
@@ -132,7 +132,7 @@ export function createChannel(name: string, commands: Commands, backoff: Backoff
     if (busy) return;
     const inStep = those("in step");
     const waiting = those("waiting");
-    const fresh = waiting.filter(({ cursor }) => !cursor.position());
+    const fresh = waiting.filter((member) => !member.position());
     if (!members.size) {
       clearTimeout(retry);
       unsubscribe();
@@ -141,7 +141,7 @@ export function createChannel(name: string, commands: Commands, backoff: Backoff
     else if (fresh.length) begin(fresh, inStep.length > 0);
     else if (waiting.length) {
       const all = [...waiting, ...inStep];
-      const positions = all.map(({ cursor }) => cursor.position()!);
+      const positions = all.map((member) => member.position()!);
       const { epoch } = positions[0]!;
       const offset = Math.min(...positions.map((position) => (position.epoch === epoch ? position.offset : Infinity)));
       subscribe({ since: { offset, epoch } }, all);

@@ -84,15 +84,15 @@ export function createClient(openLink: OpenLink, options: ConnectOptions): Tailw
       }
       return commands.request({ type: "publish", channel, payload, key: key || undefined }, { ...terms, again: !!key });
     },
-    async request(channel, payload, terms = {}) {
-      const command = { type: "request", channel, payload, timeout_ms: terms.timeoutMs } as const;
-      return (await commands.request<any>(command, terms)).payload;
-    },
+    request: (channel, payload, terms = {}) =>
+      commands
+        .request<any>({ type: "request", channel, payload, timeout_ms: terms.timeoutMs }, terms)
+        .then((reply) => reply.payload),
     history: (channel, { timeoutMs, signal, ...range } = {}) =>
       commands.request({ type: "history", channel, ...range }, { timeoutMs, signal, again: true }),
-    latest: (channel, { timeoutMs = LATEST_MS, signal = AbortSignal.timeout(timeoutMs) } = {}) =>
+    latest: (channel, { timeoutMs = LATEST_MS, signal } = {}) =>
       new Promise((done, failed) => {
-        signal.throwIfAborted();
+        signal?.throwIfAborted();
         const last = new Map<string | undefined, Update<any>>();
         const member = subscribe(
           channel,
@@ -103,7 +103,11 @@ export function createClient(openLink: OpenLink, options: ConnectOptions): Tailw
             member.close();
           },
         );
-        member.on("closed", (error) => failed(error ?? signal.reason ?? whyClosed()));
+        const timer = setTimeout(member.fail, timeoutMs, new TailwaterError("timeout", "no answer in time"));
+        member.on("closed", (error) => {
+          clearTimeout(timer);
+          failed(error ?? signal?.reason ?? whyClosed());
+        });
       }),
     close,
   };

@@ -123,4 +123,4 @@ export function createCommands(): Commands {
 
 /** What the server said, as an error to throw. */
 export const errorOf = (message: ErrorMessage): TailwaterError =>
-  new TailwaterError(message.code, message.message, message.channel, message.retry_after_ms);
+  new TailwaterError(message.code, message.message, message.channel, message.retry_after_ms, message);

@@ -24,6 +24,9 @@ const CONNECT_ID = 0;
 /** What the server may say of a token that makes no other attempt with it worthwhile. */
 const REFUSALS = ["unauthenticated", "forbidden", "bad_message", "unknown_type"];
 
+/** Of a clock that nobody sets, in milliseconds. */
+const now = (): number => performance.now();
+
 export interface Connection {
   open(): void;
   /** It is a good moment to connect, or to see whether we still are. */
@@ -99,10 +102,10 @@ export function createConnection(
     if (isFinal || REFUSED.includes(code) || (!fetchToken && EXPIRED.includes(code))) {
       return close(new TailwaterError(isFinal ? "closed" : "unauthenticated", `ended by the server: ${code} ${reason}`));
     }
-    if (connectedAt && Date.now() - connectedAt >= STABLE_MS) attempt = 0;
+    if (connectedAt && now() - connectedAt >= STABLE_MS) attempt = 0;
     connectedAt = 0;
     drop(code);
-    const delayMs = notBefore ? Math.max(0, notBefore - Date.now()) : backoffMs(attempt, backoff);
+    const delayMs = notBefore ? Math.max(0, notBefore - now()) : backoffMs(attempt, backoff);
     attempt += 1;
     set(open, delayMs);
     become({ name: "waiting", attempt, delayMs, code, reason });
@@ -143,20 +146,19 @@ export function createConnection(
     become(connecting);
   };
 
-  const take = (message: ServerMessage, identifies: boolean): void => {
+  const take = (message: ServerMessage & { id?: number }, identifies: boolean): void => {
     heartbeat.heard();
-    const { type } = message;
-    const { id } = message as { id?: number };
+    const { type, id } = message;
     if (type === "connected") {
       // To who is about to `connect` the server's first words are those to an anonymous client.
       if (!identifies || id === CONNECT_ID) welcome(message);
     } else if (type === "drain") {
       // The server is about to leave, and has named the time to come back to another. Until then it serves us.
-      notBefore = Date.now() + message.reconnect_after_ms;
+      notBefore = now() + message.reconnect_after_ms;
       set(() => lose(undefined, type), message.reconnect_after_ms);
     } else if (type === "error" && id === CONNECT_ID) {
       if (REFUSALS.includes(message.code)) return close(errorOf(message));
-      if (message.retry_after_ms) notBefore = Date.now() + message.retry_after_ms;
+      if (message.retry_after_ms) notBefore = now() + message.retry_after_ms;
       lose(undefined, message.message);
     } else if (type === "error" && id === undefined && message.code === "token_expired") refresh();
     else heard(message);
@@ -164,7 +166,7 @@ export function createConnection(
 
   const welcome = ({ session, user, ping_interval_ms, expires_at }: Connected): void => {
     clearTimeout(timer);
-    connectedAt = Date.now();
+    connectedAt = now();
     heartbeat.start(ping_interval_ms);
     expire(expires_at);
     resume({ name: "connected", session, user, transport: link!.transport });
@@ -193,7 +195,7 @@ export function createConnection(
   return {
     open,
     wake() {
-      if (state === "waiting" && Date.now() >= notBefore) open();
+      if (state === "waiting" && now() >= notBefore) open();
       else if (state === "connected") heartbeat.probe();
     },
     close: () => close(),

@@ -1,6 +1,8 @@
 // What can go wrong, for whoever called.
 
-/** Codes of the server's `error` messages, and three of the client's own. */
+import type { ErrorMessage } from "./messages.js";
+
+/** Codes of the server's `error` messages, and four of the client's own. */
 export type ErrorCode =
   | "bad_message"
   | "unknown_type"
@@ -12,6 +14,7 @@ export type ErrorCode =
   | "rate_limited"
   | "unavailable"
   | "no_responders"
+  | "service_error"
   | "timeout"
   | "too_large"
   | "not_durable"
@@ -23,6 +26,8 @@ export type ErrorCode =
   | "closed"
   /** A subscription with `whenFull: "close"` was not read fast enough. */
   | "overflow"
+  /** What was kept of a subscription cannot be read. */
+  | "storage"
   | (string & {});
 
 /** Why a command or subscription failed. Program against `code`; the message is for people. */
@@ -32,9 +37,11 @@ export class TailwaterError extends Error {
   declare readonly channel: string | undefined;
   /** When to try again, in milliseconds. */
   declare readonly retryAfterMs: number | undefined;
+  /** What the server said, if it was the server; with `service_error` also what the service behind a `request` said. */
+  declare readonly answer: ErrorMessage | undefined;
 
-  constructor(code: ErrorCode, message: string, channel?: string, retryAfterMs?: number) {
+  constructor(code: ErrorCode, message: string, channel?: string, retryAfterMs?: number, answer?: ErrorMessage) {
     super(message);
-    Object.assign(this, { name: "TailwaterError", code, channel, retryAfterMs });
+    Object.assign(this, { name: "TailwaterError", code, channel, retryAfterMs, answer });
   }
 }

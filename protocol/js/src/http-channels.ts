@@ -132,7 +132,8 @@ export function createHttpChannels(tell: (message: ServerMessage) => void, loses
         query.append("channel", channel);
         const since = (entry.awaitsLatest ? undefined : cursor.position()) ?? start.since;
         if (since) query.append("since", textOf(since));
-        else if (entry.awaitsLatest) query.append("latest", "true");
+        // Both are refused by the server, as over WebSocket.
+        if (entry.awaitsLatest) query.append("latest", "true");
       }
       return query;
     },

@@ -31,10 +31,11 @@ export function createCommandSender(
 ): (command: Command) => void {
   const carryOut = async (batch: Waiting[]): Promise<void> => {
     try {
-      const replies = JSON.parse(await post(`[${batch.map(({ text }) => text).join()}]`)) as ServerMessage[];
+      const replies = JSON.parse(await post(`[${batch.map(({ text }) => text).join()}]`)) as (ServerMessage & { id?: number })[];
       replies.map(fromJson).forEach(tell);
-      // The server has ended the session in the middle.
-      if (replies.length < batch.length) failed(new Error("not all was answered"));
+      // The server has ended the session in the middle, and may have said so among the replies.
+      const answered = new Set(replies.map(({ id }) => id));
+      if (batch.some(({ id }) => !answered.has(id))) failed(new Error("not all was answered"));
     } catch (error) {
       if (error instanceof Refusal && error.status === 413 && batch.length > 1) {
         // Together they were too large: one by one.

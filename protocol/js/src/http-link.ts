@@ -6,7 +6,7 @@ import type { ConnectOptions } from "./api.js";
 import { createHeartbeat } from "./heartbeat.js";
 import { createHttpChannels, type HttpChannels } from "./http-channels.js";
 import { createCommandSender } from "./http-commands.js";
-import { type Ask, createAsk, expiryOf, Refusal } from "./http-requests.js";
+import { type Ask, bodyOf, createAsk, expiryOf, Refusal } from "./http-requests.js";
 import type { Command, ServerMessage } from "./messages.js";
 import type { Link, LinkEvents, OpenLink, TransportName } from "./transport.js";
 
@@ -33,7 +33,7 @@ export interface Receiving {
   readonly channels: HttpChannels;
   /** Aborted when another request takes the place of this one. */
   readonly signal: AbortSignal;
-  ask(path: "sse" | "poll", query: URLSearchParams): Promise<Response>;
+  ask(path: "sse" | "poll", query: URLSearchParams, signal: AbortSignal): Promise<Response>;
   /** Something came, which is a sign of life. */
   heard(): void;
   take(message: Received): void;
@@ -125,7 +125,7 @@ function createHttpLink(
   );
 
   const send = createCommandSender(
-    (body) => ask("command", token, { body, signal: closing.signal }).then((answer) => answer.text()),
+    (body) => bodyOf(closing.signal, (signal) => ask("command", token, { body, signal })),
     (message) => {
       if (!isOpen && message.type === "pong") welcome();
       else tell(message);
@@ -192,7 +192,7 @@ function createHttpLink(
       await receive({
         channels,
         signal,
-        ask: (path, query) => ask(path, token, { query, signal }),
+        ask: (path, query, signal) => ask(path, token, { query, signal }),
         heard() {
           if (signal.aborted) return;
           heartbeat.heard();

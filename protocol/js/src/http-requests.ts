@@ -67,6 +67,22 @@ export function createAsk(url: string, { tokenIn }: ConnectOptions): Ask {
   };
 }
 
+/**
+ * The whole body of an answer. Nothing of the request stays behind on a signal that outlives it, unlike with a signal that
+ * is given to `fetch` itself.
+ */
+export async function bodyOf(signal: AbortSignal, ask: (signal: AbortSignal) => Promise<Response>): Promise<string> {
+  signal.throwIfAborted();
+  const own = new AbortController();
+  const abort = (): void => own.abort();
+  signal.addEventListener("abort", abort);
+  try {
+    return await (await ask(own.signal)).text();
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
 async function refused(response: Response, isCommand: boolean): Promise<Error> {
   const { status, headers } = response;
   const said = (await response.json().catch(() => undefined)) as Partial<ErrorMessage> | undefined;

@@ -18,6 +18,7 @@ export type { Backoff } from "./backoff.js";
 export type { Codec } from "./codec.js";
 export type { ErrorCode } from "./error.js";
 export type {
+  ErrorMessage,
   History,
   HistoryOptions,
   Lost,

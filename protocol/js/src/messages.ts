@@ -116,7 +116,7 @@ export interface Connected {
   ping_interval_ms: number;
 }
 
-/** @internal */
+/** The server's `error`. */
 export interface ErrorMessage {
   type: "error";
   id?: number;
@@ -124,6 +124,10 @@ export interface ErrorMessage {
   message: string;
   channel?: string;
   retry_after_ms?: number;
+  /** With the code `service_error`: what the service behind a `request` says is wrong, in its own words. */
+  service_error?: { code: string; description: string };
+  /** With the code `service_error`: what the service sent beside it. */
+  payload?: unknown;
 }
 
 /** @internal */

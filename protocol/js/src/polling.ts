@@ -2,7 +2,7 @@
 
 import { fromJson } from "./codec.js";
 import { openOverHttp } from "./http-link.js";
-import { Refusal } from "./http-requests.js";
+import { bodyOf, Refusal } from "./http-requests.js";
 import type { Transport } from "./transport.js";
 
 /** How long the server may wait for something to say. */
@@ -31,11 +31,13 @@ export const polling: Transport = openOverHttp(
     /** Waits, for ever if no time is given, but not after another request has taken the place of this one. */
     const pause = (ms?: number): Promise<void> =>
       new Promise((done) => {
-        const timer = ms === undefined ? undefined : setTimeout(done, ms);
-        signal.addEventListener("abort", () => {
+        const end = (): void => {
           clearTimeout(timer);
+          signal.removeEventListener("abort", end);
           done();
-        });
+        };
+        const timer = ms === undefined ? undefined : setTimeout(end, ms);
+        signal.addEventListener("abort", end);
       });
     let cursor = "";
     let version = -1;
@@ -58,7 +60,7 @@ export const polling: Transport = openOverHttp(
       const askedAt = Date.now();
       let answer;
       try {
-        answer = await (await ask("poll", query)).json();
+        answer = JSON.parse(await bodyOf(signal, (own) => ask("poll", query, own)));
       } catch (error) {
         const retryMs = hasBegun && error instanceof Refusal ? error.said.retry_after_ms : undefined;
         if (retryMs === undefined || retryMs > LONGEST_RETRY_MS) throw error;

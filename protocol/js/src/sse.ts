@@ -13,9 +13,11 @@ import type { Transport } from "./transport.js";
  */
 export const sse: Transport = openOverHttp(
   "sse",
-  async ({ channels, ask, heard, take, retryAfter }) => {
-    const { body } = await ask("sse", channels.query());
+  async ({ channels, signal, ask, heard, take, retryAfter }) => {
+    const { body } = await ask("sse", channels.query(), signal);
     const reader = body!.getReader();
+    // Of a stream that is aborted but not cancelled Deno may keep something, and does not exit.
+    signal.addEventListener("abort", () => reader.cancel().catch(() => {}));
     const decoder = new TextDecoder();
     const { push } = createEventParser();
     let hasBegun = false;

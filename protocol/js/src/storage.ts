@@ -2,6 +2,7 @@
 
 import type { CursorKeeper } from "./api.js";
 import { createCursor } from "./cursor.js";
+import { guarded } from "./emitter.js";
 import type { ServerMessage } from "./messages.js";
 
 /** The pause between two writes. */
@@ -9,9 +10,15 @@ const PAUSE_MS = 1_000;
 
 /** Where texts are kept. */
 export interface TextStorage {
-  /** The text that was last set under this key. */
+  /**
+   * The text that was last set under this key. If it throws, the subscription ends with the code `storage`: where to go on
+   * is not known.
+   */
   get(key: string): string | null | undefined | Promise<string | null | undefined>;
-  /** Called at most once a second for each channel, and when the page is hidden. */
+  /**
+   * Called at most once a second for each channel, and when the page is hidden. What it throws is reported as uncaught, and
+   * disturbs nothing here.
+   */
   set(key: string, text: string): unknown;
 }
 
@@ -31,7 +38,7 @@ export const stored =
       clearTimeout(timer);
       timer = undefined;
       const position = cursor.position();
-      if (position) texts.set(key, JSON.stringify({ ...position, seen: [...cursor.seen] }));
+      if (position) guarded((text) => texts.set(key, text), JSON.stringify({ ...position, seen: [...cursor.seen] }));
     };
     return {
       async load() {

@@ -3,10 +3,10 @@
 
 import type { SubscribeOptions, Subscription, SubscriptionEvents } from "./api.js";
 import type { Channel } from "./channel.js";
-import { createCursor, type Cursor } from "./cursor.js";
+import { createCursor } from "./cursor.js";
 import { createEmitter, guarded } from "./emitter.js";
 import { TailwaterError } from "./error.js";
-import type { Lost, ServerMessage, Start, Subscribed, Update } from "./messages.js";
+import type { Lost, Position, ServerMessage, Start, Subscribed, Update } from "./messages.js";
 
 /** Updates that may wait for an iterator. */
 const BOUND = 10_000;
@@ -20,7 +20,8 @@ export type Standing = "away" | "waiting" | "in step" | "closed";
 /** A subscription as its channel sees it. */
 export interface Member extends Subscription<any> {
   readonly start: Start;
-  readonly cursor: Cursor;
+  /** Where a resume is safe; nothing: it has to start as it was asked to. */
+  readonly position: () => Position | undefined;
   standing: Standing;
   /** The server delivers from here on; the last values may still be coming. */
   begin(reply: Subscribed): void;
@@ -136,7 +137,7 @@ export function createMember(
   const member: Member = {
     channel,
     start: { since, latest: latest || undefined },
-    cursor,
+    position: cursor.position,
     standing: keeper ? "away" : "waiting",
     on,
     close,
@@ -205,7 +206,7 @@ export function createMember(
       messages.forEach(cursor.apply);
       comeBack();
     },
-    (error) => member.fail(new TailwaterError("internal", String(error), channel)),
+    (error) => member.fail(new TailwaterError("storage", String(error), channel)),
   );
   source.sync();
   return member;

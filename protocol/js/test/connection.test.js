@@ -79,6 +79,21 @@ test("a server that closes before the time it named is not asked before it", asy
   assert.ok(server.last.openedAt - toldAt >= 290);
 });
 
+test("a clock that is set back makes no wait longer", async (t) => {
+  const { server, client } = await open(t);
+  const seen = [];
+  await next(client.subscribe("a", {}, ({ payload }) => seen.push(payload)), "subscribed");
+  server.last.send({ type: "drain", reconnect_after_ms: 300 });
+  server.last.send({ type: "update", channel: "a", payload: "behind the drain" });
+  await eventually(() => seen.length === 1);
+  const waiting = new Promise((done) => client.on("state", (state) => state.name === "waiting" && done(state)));
+  const now = Date.now();
+  t.mock.method(Date, "now", () => now - 3_600_000);
+  server.last.socket.close(1012);
+  const { delayMs } = await waiting;
+  assert.ok(delayMs <= 300, `${delayMs}`);
+});
+
 test("a silent connection is asked for a sign of life after two of the server's intervals", async (t) => {
   const { server, client } = await open(t, { pingIntervalMs: 60 });
   await eventually(() => server.last?.commands.some(({ type }) => type === "ping"));
@@ -217,6 +232,30 @@ test("a connection that breaks while the last values come is told, since those b
 async function drain(subscription) {
   for await (const _ of subscription);
 }
+
+test("last values that do not come in time are given up, as every other answer", async (t) => {
+  const { server, client } = await open(t, { answer: ({ type }) => (type === "subscribe" ? "nothing" : undefined) });
+  const asked = client.latest("a", { timeoutMs: 50 });
+  await assert.rejects(asked, (error) => error instanceof TailwaterError && error.code === "timeout");
+  const ending = new AbortController();
+  const given = client.latest("b", { timeoutMs: 50, signal: ending.signal });
+  await assert.rejects(given, { code: "timeout" });
+  assert.equal(server.connections.length, 1);
+});
+
+test("what a service says is wrong can be read", async (t) => {
+  const said = { code: "404", description: "no such order" };
+  const answer = ({ type, channel }) => {
+    if (type !== "request") return undefined;
+    return { type: "error", code: "service_error", message: "no", channel, service_error: said, payload_b64: "/w==" };
+  };
+  const { client } = await open(t, { answer });
+  await assert.rejects(client.request("orders.lookup", 17), (error) => {
+    assert.equal(error.code, "service_error");
+    assert.deepEqual([error.answer.service_error, error.answer.payload], [said, new Uint8Array([255])]);
+    return true;
+  });
+});
 
 test("what cannot be read breaks the connection, not the program", async (t) => {
   const { server, client } = await open(t);

@@ -114,8 +114,10 @@ for (const [way, transport] of Object.entries({ sse, polling })) {
       ]);
       assert.deepEqual(closed.map(({ code }) => code), ["no_such_channel", "not_durable"]);
       await eventually(() => client.state.name === "connected");
-      const { code } = await next(client.subscribe(fresh("time"), { since: { time: "yesterday" } }), "closed");
-      assert.ok(["bad_message", "bad_cursor"].includes(code), code);
+      for (const start of [{ since: { time: "yesterday" } }, { since: "beginning", latest: true }]) {
+        const { code } = await next(client.subscribe(fresh("start"), start), "closed");
+        assert.ok(["bad_message", "bad_cursor"].includes(code), code);
+      }
       const next1 = good[Symbol.asyncIterator]().next();
       await nats.publish(good.channel, 1);
       assert.equal((await next1).value.payload, 1);

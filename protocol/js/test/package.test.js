@@ -148,7 +148,7 @@ for (const transport of ["sse", "polling"]) {
 
 test("behind a proxy that lets nothing else through a page ends up polling, and remembers that", async (t) => {
   const channel = `deployments.${freshName("buffered")}`;
-  const more = { url: "/buffered/ws", options: "{ transport: fallback({ patienceMs: 500 }) }" };
+  const more = { url: "/buffered/ws", options: "{ transport: fallback({ patienceMs: 2_000 }) }" };
   const { page } = await show(t, "buffered.html", channel, more);
   await nats.publish(channel, "one");
   await eventually(says(page, "one"));

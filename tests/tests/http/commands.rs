@@ -1,10 +1,11 @@
 //! `POST /command` and `POST /publish`.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tailwater_tests::durable::Publisher;
 use tailwater_tests::service::Answer;
-use tailwater_tests::token::{IDENTITY, token};
-use tailwater_tests::{Edge, NatsServer, Service};
+use tailwater_tests::token::{IDENTITY, now, token};
+use tailwater_tests::{Edge, NatsProcess, NatsServer, Service, eventually};
 
 use super::{ask, edge};
 
@@ -171,4 +172,53 @@ async fn a_service_publishes_what_clients_may_not() {
         "who says nothing may nothing"
     );
     edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_session_is_told_beside_is_no_answer_to_its_publication() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let nats = NatsProcess::start(&format!("jetstream {{ store_dir: {:?} }}", store.path())).await;
+    let edge = |grace| {
+        let identity = IDENTITY.replace("grace_secs = 2", grace);
+        let config = format!("[namespace.d]\nchannels = \"d.>\"\ndurable = true\npublish = true\n{identity}");
+        let url = nats.url();
+        async move { Edge::start_with(&url, &config).await }
+    };
+    let (patient, strict) = (edge("grace_secs = 60").await, edge("grace_secs = 0").await);
+    let permanent = token("ann", json!({"tailwater": {"publish": ["d.*"]}}));
+    let publish = async |edge: &Edge, bearer: &str| {
+        let bearer = format!("Authorization: Bearer {bearer}");
+        let (status, head, answer) = ask(edge, "POST /publish?channel=d.1&key=k", &[&bearer], "1").await;
+        (status, head.contains("retry-after"), answer)
+    };
+    for edge in [&patient, &strict] {
+        eventually("the stream is there", async || {
+            (publish(edge, &permanent).await.0 == 200).then_some(())
+        })
+        .await;
+    }
+
+    // It expires while NATS does not answer: the session is ended, or its publication given up first.
+    let brief = |exp| token("ann", json!({"exp": exp, "tailwater": {"publish": ["d.*"]}}));
+    nats.freeze().await;
+    let (status, says_when, answer) = publish(&strict, &brief(now() + 1)).await;
+    assert!([503, 504].contains(&status) && says_when, "{status}: {answer}");
+    assert_eq!(answer["type"], "error", "{answer}");
+    nats.signal(Signal::CONT);
+
+    // The session is only warned.
+    let exp = now() + 1;
+    let last = brief(exp);
+    nats.freeze().await;
+    let ((status, _, answer), ()) = tokio::join!(publish(&patient, &last), async {
+        eventually("the session was looked at", async || {
+            (now() >= exp + 3).then_some(())
+        })
+        .await;
+        nats.signal(Signal::CONT);
+    });
+    assert_eq!((status, &answer["type"]), (200, &json!("published")), "{answer}");
+    for edge in [patient, strict] {
+        edge.stop().await;
+    }
 }

@@ -199,6 +199,7 @@ async fn who_may_not_have_a_stream_is_told_by_the_status() {
     ] {
         let (found, head, body) = ask(&edge, line, &headers, "").await;
         assert_eq!(found, status, "{line}: {head}{body}");
+        assert!(head.contains("\r\ndate: "), "{line}: {head}");
         assert!(body.to_string().contains(says), "{line}: {body}");
     }
     // Who may listen to something may not listen to all.
