@@ -86,7 +86,10 @@ impl Dev {
             if server.connected(CONNECT_TIMEOUT).await {
                 self.announce(&server, &path, embedded)?;
             } else {
-                tracing::warn!("the embedded NATS does not answer yet; see the log in the state directory");
+                tracing::warn!(
+                    admin = %server.admin_addr(),
+                    "not ready yet: `/readyz` of the admin listener says why; see also the log of NATS in the state directory"
+                );
             }
             Ok::<EdgeError, anyhow::Error>(server.failed().await)
         };
