@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use async_nats::Subscriber;
+use futures_util::StreamExt as _;
 use tailwater_broker::embedded::{self, Embedded, EmbeddedConfig};
 
 use crate::{binary, soon};
@@ -62,8 +64,37 @@ impl NatsServer {
             .expect("the server answers")
     }
 
+    /// What a client that is not ours hears on `subject`, from now on.
+    ///
+    /// # Panics
+    /// If the server does not let it.
+    pub async fn listen(&self, subject: &'static str) -> Subscriber {
+        let client = self.client().await;
+        let heard = client.subscribe(subject).await.expect("the connection lives");
+        handled(&client).await;
+        heard
+    }
+
     /// Ends it and waits for that.
     pub async fn stop(self) {
         self.embedded.stop().await;
     }
+}
+
+/// Waits until the server has handled all that `client` sent, subscriptions too, so that what others publish from now on
+/// meets them. A flush says only that it was written to the socket.
+///
+/// # Panics
+/// If the connection ends, or the client may not listen on its inboxes.
+pub async fn handled(client: &async_nats::Client) {
+    let inbox = client.new_inbox();
+    let mut echo = client
+        .subscribe(inbox.clone())
+        .await
+        .expect("the connection lives");
+    client
+        .publish(inbox, "".into())
+        .await
+        .expect("the connection lives");
+    soon("an echo", echo.next()).await.expect("the connection lives");
 }

@@ -1,9 +1,10 @@
 //! Commands that cannot be carried out are answered by an `error` that says why, where and for which
 //! command; the connection stays.
 
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tailwater_tests::raw_socket::frame;
-use tailwater_tests::{Edge, NatsServer, RawSocket};
+use tailwater_tests::{Edge, NatsServer, RawSocket, soon};
 
 const NAMESPACES: &str = r#"
 [namespace.open]
@@ -278,7 +279,7 @@ async fn a_live_channel_has_no_past_and_says_so() {
 #[tokio::test]
 async fn publications_that_may_not_be_are_refused_and_reach_nobody() {
     let (nats, edge, mut socket) = conversation().await;
-    let mut everything = nats.client().await.subscribe(">").await.unwrap();
+    let mut everything = nats.listen(">").await;
     let large = "x".repeat(1024 * 1024);
     let cases = [
         ("staff.a", "\"x\"", "forbidden"),
@@ -295,7 +296,7 @@ async fn publications_that_may_not_be_are_refused_and_reach_nobody() {
     let marker = r#"{"type":"publish","id":2,"channel":"open.a","payload":"after all"}"#;
     assert_eq!(socket.ask(marker).await["type"], "published");
     loop {
-        let message = futures_util::StreamExt::next(&mut everything).await.unwrap();
+        let message = soon("a publication", everything.next()).await.unwrap();
         if !message.subject.starts_with('_') {
             assert_eq!(
                 (message.subject.as_str(), &message.payload[..]),

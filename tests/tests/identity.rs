@@ -1,9 +1,11 @@
 //! Who a session is: by a token in its handshake or by `connect`; what that allows, how it is renewed and how it ends.
 
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use tailwater_tests::nats_server::handled;
 use tailwater_tests::raw_socket::{HANDSHAKE, frame};
 use tailwater_tests::token::{IDENTITY, now, token};
-use tailwater_tests::{Edge, NatsServer, Proxy, RawSocket, eventually};
+use tailwater_tests::{Edge, NatsServer, Proxy, RawSocket, eventually, soon};
 
 /// Nothing here is open to anonymous clients.
 const CLOSED: &str = r#"
@@ -186,16 +188,12 @@ async fn a_session_may_do_what_its_namespace_and_its_token_allow_and_nothing_els
         socket.ask(&publish("users.bob.outbox")).await["code"],
         "forbidden"
     );
-    let client = nats.client().await;
-    let mut subscription = client.subscribe("users.ann.outbox").await.expect("NATS takes it");
-    client.flush().await.expect("NATS is there");
+    let mut heard = nats.listen("users.ann.outbox").await;
     assert_eq!(
         socket.ask(&publish("users.ann.outbox")).await["type"],
         "published"
     );
-    let message = futures_util::StreamExt::next(&mut subscription)
-        .await
-        .expect("it arrives");
+    let message = soon("the publication", heard.next()).await.expect("it arrives");
     let user = message.headers.expect("it has headers");
     assert_eq!(user.get("Tailwater-User").map(|user| user.as_str()), Some("ann"));
 }
@@ -372,10 +370,10 @@ async fn the_service_of_a_hook_knows_the_bearer_and_says_who_a_cookie_is() {
     let nats = NatsServer::start().await;
     let client = nats.client().await;
     let mut asked = client.subscribe("_hooks.connect").await.expect("NATS takes it");
-    client.flush().await.expect("NATS is there");
+    handled(&client).await;
     let service = tokio::spawn(async move {
         let mut questions = Vec::new();
-        while let Some(message) = futures_util::StreamExt::next(&mut asked).await {
+        while let Some(message) = asked.next().await {
             let question: Value = serde_json::from_slice(&message.payload).expect("JSON");
             let by_cookie = question["headers"]["cookie"] == "sid=7";
             let answer = if by_cookie {

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt as _;
 use rustix::process::Signal;
@@ -37,6 +38,24 @@ async fn create_stream(cluster: &Cluster) {
     })
     .await;
     assert!(cluster.recovers("CHECK").await, "{}", cluster.logs());
+}
+
+/// Waits until what is published on `subject` at the first node reaches the stream: a node that has not heard yet that
+/// somebody listens drops it. The stream answers, and keeps nothing of what is meant for another one.
+async fn stream_hears(cluster: &Cluster, subject: &'static str) {
+    let client = async_nats::connect(cluster.address(0).to_string()).await;
+    let client = client.expect("the cluster answers");
+    eventually("the stream answers", async || {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Stream", "OTHER");
+        let answer = client
+            .request_with_headers(subject, headers, "".into())
+            .await
+            .ok()?;
+        assert!(answer.payload.starts_with(br#"{"error":"#), "{answer:?}");
+        Some(())
+    })
+    .await;
 }
 
 /// A stream on a cluster, its publishers, and what is read of it meanwhile.
@@ -115,6 +134,7 @@ async fn the_stream_is_read_past_every_forged_header_and_nothing_forged_past_the
     let cluster = Cluster::start().await;
     let mut tasks = JoinSet::new();
     let (publishing, truth) = checked(&cluster, &mut tasks).await;
+    stream_hears(&cluster, "check.a.0").await;
     publishing.forge(0).await;
     let sent = publishing.forged.load(std::sync::atomic::Ordering::Relaxed);
     assert!(sent > 10, "{sent}");
@@ -239,6 +259,7 @@ async fn sabotage_takes_out_what_it_names_and_nothing_else() {
     assert_eq!(linked.sabotage.dropped(), 3);
 
     create_stream(&linked.cluster).await;
+    stream_hears(&linked.cluster, "check.a").await;
     linked.say("check.a", "stored").await;
     let ask = async |client: &async_nats::Client| {
         let request = r#"{"seq":1}"#.into();

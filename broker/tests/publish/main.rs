@@ -78,6 +78,14 @@ async fn stranger(server: &Server) -> async_nats::Client {
     async_nats::connect(server.url()).await.expect("it listens")
 }
 
+/// What `client` hears on `subject`, from now on.
+async fn listen(client: &async_nats::Client, subject: &'static str) -> async_nats::Subscriber {
+    let heard = client.subscribe(subject).await.expect("the connection lives");
+    // A flush is written, no more; the server answers in order that nobody serves this.
+    client.request("nobody", "".into()).await.expect_err("nobody");
+    heard
+}
+
 async fn stream_with(change: impl FnOnce(&mut stream::Config)) -> (Server, jetstream::Context) {
     let server = Server::start("").await;
     let context = create(stranger(&server).await, change).await;

@@ -130,9 +130,7 @@ async fn the_header_names_the_user_and_no_name_can_reach_beyond_it() {
 #[tokio::test]
 async fn a_live_publication_carries_its_user_too() {
     let server = Server::start("").await;
-    let client = stranger(&server).await;
-    let mut subscriber = client.subscribe("eu.chat.>").await.unwrap();
-    client.flush().await.unwrap();
+    let mut subscriber = listen(&stranger(&server).await, "eu.chat.>").await;
     let publisher = publisher(&server).await;
     let channel = Channel::new("chat.a").unwrap();
     for user in [None, Some("ada\n")] {

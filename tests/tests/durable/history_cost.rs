@@ -5,6 +5,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tailwater_protocol::command::Order;
 use tailwater_protocol::position::Since;
 use tailwater_tests::durable::{DURABLE, Publisher, connect, join};
+use tailwater_tests::nats_server::handled;
 use tailwater_tests::{Edge, NatsServer};
 
 use crate::pages::{before, limited, of, page, since};
@@ -19,7 +20,7 @@ impl Tap {
             let tap = publisher.client().subscribe(subject).await;
             taps.push(tap.expect("the connection lives"));
         }
-        publisher.client().flush().await.expect("the connection lives");
+        handled(publisher.client()).await;
         Self(taps)
     }
 

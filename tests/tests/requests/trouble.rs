@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use tailwater_edge::client::Client;
 use tailwater_protocol::command::Command;
+use tailwater_tests::nats_server::handled;
 use tailwater_tests::process::{config_file, run};
 use tailwater_tests::{Edge, NatsProcess, NatsServer, Service, eventually, next, soon, subscriber};
 
@@ -131,7 +132,7 @@ async fn the_permissions_that_check_prints_are_enough_to_ask_services_and_hooks(
             }
         });
     }
-    service.flush().await.expect("the connection lives");
+    handled(&service).await;
     let user = "[nats]\nuser = \"edge\"\npassword = \"CHANGE-ME\"\n";
     let edge = Edge::start_with(&nats.url(), &format!("{user}{config}")).await;
     let (mut socket, _) = session(&edge).await;
