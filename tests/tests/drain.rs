@@ -210,7 +210,7 @@ async fn a_second_ctrl_c_ends_at_once() {
     let asked = Instant::now();
     edge.signal(Signal::INT);
     assert_eq!(edge.end().await.code(), Some(1), "{}", edge.stderr());
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

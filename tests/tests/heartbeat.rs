@@ -33,7 +33,7 @@ async fn pings_come_at_their_interval_and_who_answers_stays() {
     for pair in pings.windows(2) {
         let pause = pair[1] - pair[0];
         assert!(pause > Duration::from_millis(1500), "{pause:?}");
-        assert!(pause < Duration::from_millis(2900), "{pause:?}");
+        assert!(pause < Duration::from_millis(3500), "{pause:?}");
     }
     drop(socket);
     edge.stop().await;
@@ -73,9 +73,9 @@ async fn who_does_not_answer_is_closed_with_4411_in_time() {
                 assert_eq!(&body[2..], CloseCode::PingTimeout.reason().as_bytes());
             }
         }
-        // At most an interval until the ping, then the time to answer it.
+        // An interval until the ping, then the time to answer it; and less than twice that.
         assert!(
-            begin.elapsed() < Duration::from_millis(4500),
+            begin.elapsed() < Duration::from_millis(5900),
             "{:?}",
             begin.elapsed()
         );

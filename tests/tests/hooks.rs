@@ -246,26 +246,19 @@ headers = "cookie"
 #[tokio::test]
 async fn without_a_decision_nothing_is_allowed_unless_the_hook_says_so() {
     let nats = NatsServer::start().await;
+    let timeout = Duration::from_millis(1500);
     for (on_failure, allows) in [("deny", false), ("allow", true)] {
-        let config = subscribing(&format!("timeout_ms = 300\non_failure = \"{on_failure}\""));
+        let config = subscribing(&format!("timeout_ms = 1500\non_failure = \"{on_failure}\""));
         let edge = Edge::start_with(nats.url(), &config).await;
         let (mut socket, _) = session(&edge, &[]).await;
         // Nobody there; silence; an error instead of a decision.
         let begin = Instant::now();
         check(&mut socket, "news.nobody", allows).await;
-        assert!(
-            begin.elapsed() < Duration::from_millis(300),
-            "{:?}",
-            begin.elapsed()
-        );
+        assert!(begin.elapsed() < timeout, "{:?}", begin.elapsed());
         let silent = Service::start(&nats, "_hooks.subscribe", |_| None).await;
         let begin = Instant::now();
         check(&mut socket, "news.silent", allows).await;
-        assert!(
-            begin.elapsed() >= Duration::from_millis(300),
-            "{:?}",
-            begin.elapsed()
-        );
+        assert!(begin.elapsed() >= timeout, "{:?}", begin.elapsed());
         assert_eq!(silent.asked().len(), 1);
         silent.stop().await;
         let failing = Service::start(&nats, "_hooks.subscribe", |_| {

@@ -1,5 +1,7 @@
 //! Publications of clients against real nats-servers: each ends in an offset or in an error that says what to do.
 
+#[path = "../wire/ports.rs"]
+mod ports;
 #[path = "../wire/server.rs"]
 #[expect(dead_code, reason = "the tests of the lean reader use the rest")]
 mod server;

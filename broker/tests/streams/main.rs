@@ -5,5 +5,7 @@ mod cluster;
 mod epoch;
 mod existing;
 mod permissions;
+#[path = "../wire/ports.rs"]
+mod ports;
 mod provisioning;
 mod server;

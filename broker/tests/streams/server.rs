@@ -10,6 +10,8 @@ use tailwater_broker::config::{Credentials, NatsConfig, TlsConfig};
 use tailwater_broker::stream::Provisioning;
 use tailwater_broker::{Connection, Storage, Stream, StreamSpec, StreamState, Streams, embedded};
 
+use crate::ports::free_port;
+
 /// The longest that anything may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -31,13 +33,13 @@ impl Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = folder.path().join("store");
         let jetstream = format!("jetstream {{ store_dir: {store:?}, max_file_store: 1GB }}\n{config}\n");
-        Self::spawn(folder, "-1", &jetstream).await
+        Self::spawn(folder, free_port(), &jetstream).await
     }
 
     /// Without JetStream.
     pub(crate) async fn start_plain() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self::spawn(folder, "-1", "debug: false\n").await
+        Self::spawn(folder, free_port(), "debug: false\n").await
     }
 
     /// The same again after its end: the same port, the same store.
@@ -45,13 +47,12 @@ impl Server {
         let _ = (self.child.kill(), self.child.wait());
         let config = std::fs::read_to_string(self.folder.path().join("nats.conf")).expect("written before");
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"));
-        Self::spawn(folder, &self.port.to_string(), &config).await
+        Self::spawn(folder, self.port, &config).await
     }
 
     /// Three of them that form a cluster.
     pub(crate) async fn start_cluster() -> [Self; 3] {
-        let listeners = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
-        let ports = listeners.map(|listener| listener.local_addr().expect("bound").port());
+        let ports = [(); 3].map(|()| free_port());
         let routes = ports
             .map(|port| format!("\"nats://127.0.0.1:{port}\""))
             .join(", ");
@@ -66,7 +67,7 @@ impl Server {
         [one, two, three]
     }
 
-    async fn spawn(folder: tempfile::TempDir, port: &str, config: &str) -> Self {
+    async fn spawn(folder: tempfile::TempDir, port: u16, config: &str) -> Self {
         let cache = embedded::default_cache_dir().expect("a cache folder");
         let located =
             tokio::task::spawn_blocking(move || embedded::locate(&cache, &|line| eprintln!("{line}")));
@@ -78,7 +79,7 @@ impl Server {
         let file = folder.path().join("nats.conf");
         std::fs::write(&file, config).expect("written");
         let child = Command::new(binary)
-            .args(["-a", "127.0.0.1", "-p", port, "--ports_file_dir"])
+            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "--ports_file_dir"])
             .arg(folder.path())
             .arg("-l")
             .arg(folder.path().join("nats.log"))

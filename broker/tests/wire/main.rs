@@ -4,6 +4,7 @@ mod credentials;
 mod misbehaving;
 mod permissions;
 mod poison;
+mod ports;
 mod reconnect;
 mod requests;
 mod server;

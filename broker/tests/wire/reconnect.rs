@@ -4,7 +4,8 @@ use rustix::process::Signal;
 use tailwater_broker::error::BrokerError;
 use tailwater_broker::wire::{Incident, Outgoing};
 
-use crate::server::{Server, free_port};
+use crate::ports::free_port;
+use crate::server::Server;
 use crate::witness::{Client, DEADLINE, Heard, config, eventually, since};
 
 fn ask(subject: &str) -> Outgoing<'_> {
@@ -103,7 +104,7 @@ async fn a_server_that_is_stopped_is_noticed_by_its_silence() {
     let noticed = since(begin);
     // Pings go out every 200 ms.
     assert!(
-        noticed > Duration::from_millis(350) && noticed < Duration::from_millis(1500),
+        noticed > Duration::from_millis(350) && noticed < Duration::from_secs(5),
         "{noticed:?}"
     );
     assert!(
@@ -123,7 +124,7 @@ async fn cluster() -> [Server; 2] {
     let ports = [free_port(), free_port()];
     let start = async |name: &str, own: u16, other: u16| {
         let text = format!(
-            "server_name: {name}\nlame_duck_duration: 30s\nlame_duck_grace_period: 1s\n\
+            "server_name: {name}\nlame_duck_duration: 30s\nlame_duck_grace_period: 5s\n\
              cluster {{ name: c, listen: 127.0.0.1:{own}, routes: [nats://127.0.0.1:{other}] }}"
         );
         Server::start(&text).await
@@ -167,7 +168,8 @@ async fn a_lame_duck_is_left_at_once_for_another_server() {
     let begin = Instant::now();
     servers[0].signal(Signal::USR2);
     client.witness.hears(&AGAIN).await;
-    assert!(since(begin) < Duration::from_millis(900), "{:?}", since(begin));
+    // Before the server ends its connections.
+    assert!(since(begin) < Duration::from_secs(4), "{:?}", since(begin));
     assert_eq!(client.wire.server().server_name, "n2");
     assert!(client.witness.incidents().contains(&Incident::LameDuck));
     servers[1].raw().await.publish("a", b"hello").await;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::ports::free_port;
 use crate::witness::eventually;
 
 /// A running nats-server; killed when dropped.
@@ -18,12 +19,6 @@ pub(crate) struct Server {
     child: Child,
     port: u16,
     pub(crate) folder: TempDir,
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
 }
 
 /// The nats-server of the machine, installed if it has none.

@@ -4,7 +4,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tailwater_broker::config::{NatsConfig, TlsConfig};
 use tailwater_broker::error::BrokerError;
 
-use crate::server::{Server, free_port};
+use crate::ports::free_port;
+use crate::server::Server;
 use crate::witness::{Client, accepted, config, file};
 
 /// An authority and what it has signed, as PEM files.

@@ -100,7 +100,7 @@ async fn through_proxy(source: &str, address: SocketAddr) -> Result<RawSocket, S
 }
 
 const PROTOCOL: &str = "[proxy]\ntrusted = \"127.0.0.1\"\nprotocol = true\n\
-    [limits]\nconnections_per_address = 2\n[websocket]\nheader_timeout_secs = 1\n";
+    [limits]\nconnections_per_address = 2\n[websocket]\nheader_timeout_secs = 2\n";
 
 #[tokio::test]
 async fn the_proxy_protocol_names_the_client() {
@@ -150,7 +150,7 @@ async fn a_proxy_that_sends_no_header_of_version_2_in_time_is_cut_and_others_are
         let mut socket = RawSocket::open_from(ATTACKER, address).await;
         socket.send(bytes).await;
         assert_eq!(socket.read_to_end().await, b"");
-        assert!(began.elapsed() < Duration::from_millis(900), "{bytes:?}");
+        assert!(began.elapsed() < Duration::from_millis(1900), "{bytes:?}");
         honest.is_served().await;
     }
     for part in [0, 5, 13, 16, whole.len() - 1] {
@@ -159,7 +159,7 @@ async fn a_proxy_that_sends_no_header_of_version_2_in_time_is_cut_and_others_are
         socket.send(&whole[..part]).await;
         assert_eq!(socket.read_to_end().await, b"");
         let lasted = began.elapsed();
-        let bounds = Duration::from_millis(900)..Duration::from_secs(4);
+        let bounds = Duration::from_millis(1900)..Duration::from_secs(8);
         assert!(bounds.contains(&lasted), "{part} bytes: {lasted:?}");
         honest.is_served().await;
     }
