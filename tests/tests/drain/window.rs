@@ -101,7 +101,7 @@ async fn who_stays_is_closed_with_1012_at_its_time_and_who_leaves_is_not() {
             other => panic!("{other:?}"),
         }
         // The message took a moment to come; the time itself is behind it.
-        assert!(told.elapsed() + Duration::from_millis(500) > hint, "{hint:?}");
+        assert!(told.elapsed() + Duration::from_secs(1) > hint, "{hint:?}");
         assert!(told.elapsed() < hint + Duration::from_secs(3), "{hint:?}");
     });
     assert_eq!(leaving.next_json().await["type"], "drain");
@@ -199,7 +199,8 @@ async fn a_client_that_goes_to_another_edge_when_told_misses_nothing() {
     let mut client = subscriber(&here, &[]).await;
     let subscribed = ask(&mut client, subscribe_since("d.a", None)).await;
     let mut epoch = subscribed.epoch;
-    let (mut last, mut offset) = (0, None);
+    // It may be told to leave before it has read anything.
+    let (mut last, mut offset) = (0, subscribed.offset);
     let mut stored = publisher.store_all("d.a", 1..=10).await;
     first.signal(Signal::TERM);
     let leave = loop {
@@ -232,7 +233,7 @@ async fn a_client_that_goes_to_another_edge_when_told_misses_nothing() {
     publisher.store_all("d.a", number_next..number_next + 20).await;
     let mut client = subscriber(&there, &[]).await;
     let since = Since::Position(Position {
-        offset: offset.expect("some came"),
+        offset: offset.expect("a durable channel"),
         epoch: epoch.take().expect("a durable channel"),
     });
     let resumed = ask(&mut client, subscribe_since("d.a", Some(since))).await;
