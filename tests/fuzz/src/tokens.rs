@@ -36,7 +36,9 @@ pub(crate) fn feed(input: &[u8]) {
             let token = String::from_utf8_lossy(input);
             let refused = BEARERS.with_borrow(|bearers| bearers.accept(&token));
             let said = refused.expect_err("nobody knows the secret");
-            assert!(token.len() < 16 || !said.contains(&*token), "{said}");
+            // Short ones, and those with a space between words, may be a part of our own sentence.
+            let own = token.len() < 16 || token.contains(' ');
+            assert!(own || !said.contains(&*token), "{said}");
         }
     }
 }
