@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::process::Ready;
 use crate::{NatsServer, Process};
 use attack::Attack;
 use honest::{Delays, Honest};
@@ -48,6 +49,10 @@ pub const RATIO: f64 = 1.5;
 /// Below this a delay is as good as none: what the scheduler of a busy machine does to it is more.
 const NEGLIGIBLE: Duration = Duration::from_millis(5);
 
+/// How often an attack is made before a delay counts as its doing: what a busy machine does passes, what an attack does
+/// comes again. Losses and memory count at once.
+const TRIES: usize = 3;
+
 /// The most memory that the edge may hold at the end, in bytes.
 const MOST_MEMORY: u64 = 256 << 20;
 
@@ -66,8 +71,15 @@ pub struct Verdict {
 impl Verdict {
     /// Whether the honest clients got everything, about as fast, and the edge's memory stayed bounded.
     pub fn is_well(&self) -> bool {
-        let bound = NEGLIGIBLE.max(self.before.median.mul_f64(RATIO));
-        self.during.missing == 0 && self.during.median <= bound && self.memory <= MOST_MEMORY
+        self.is_whole() && !self.is_slow()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.during.missing == 0 && self.memory <= MOST_MEMORY
+    }
+
+    fn is_slow(&self) -> bool {
+        self.during.median > NEGLIGIBLE.max(self.before.median.mul_f64(RATIO))
     }
 }
 
@@ -98,23 +110,38 @@ pub async fn run(attacks: &[Attack], time: Duration, program: &std::path::Path) 
     // The first deliveries of all pay for what is set up once.
     honest.measure(Duration::from_secs(1)).await;
     for attack in attacks {
-        let before = honest.measure(time).await;
-        let mut attacker = Command::new("nice");
-        attacker.args(["-n", "19"]).arg(program);
-        attacker.args(["attack", attack.name(), ready.text("ws")]);
-        attacker.arg(time.as_secs().to_string());
-        let attacker = attacker.stdin(Stdio::null()).kill_on_drop(true).spawn();
-        let mut attacker = attacker.expect("an attacker runs");
-        let during = honest.measure(time).await;
-        let ended = crate::soon("the end of the attacker", attacker.wait()).await;
-        assert!(ended.is_ok_and(|ended| ended.success()), "{} runs", attack.name());
-        let memory = ready.memory();
-        verdicts.push(Verdict {
-            attack: *attack,
-            before,
-            during,
-            memory,
-        });
+        let mut verdict = one(*attack, &mut honest, &ready, time, program).await;
+        for _ in 1..TRIES {
+            if verdict.is_whole() && verdict.is_slow() {
+                verdict = one(*attack, &mut honest, &ready, time, program).await;
+            }
+        }
+        verdicts.push(verdict);
     }
     verdicts
+}
+
+async fn one(
+    attack: Attack,
+    honest: &mut Honest,
+    ready: &Ready,
+    time: Duration,
+    program: &std::path::Path,
+) -> Verdict {
+    let before = honest.measure(time).await;
+    let mut attacker = Command::new("nice");
+    attacker.args(["-n", "19"]).arg(program);
+    attacker.args(["attack", attack.name(), ready.text("ws")]);
+    attacker.arg(time.as_secs().to_string());
+    let attacker = attacker.stdin(Stdio::null()).kill_on_drop(true).spawn();
+    let mut attacker = attacker.expect("an attacker runs");
+    let during = honest.measure(time).await;
+    let ended = crate::soon("the end of the attacker", attacker.wait()).await;
+    assert!(ended.is_ok_and(|ended| ended.success()), "{} runs", attack.name());
+    Verdict {
+        attack,
+        before,
+        during,
+        memory: ready.memory(),
+    }
 }
